@@ -1,0 +1,279 @@
+//! Spawning with options.
+
+use crate::{
+    bound::{Bound, Limit},
+    call::fresh_reference,
+    error::SpawnError,
+    event::MonitorRef,
+    names::Message,
+    node::{self, Node},
+    pid::Pid,
+    process::{Entry, Once, try_self_pid},
+    reductions::price,
+    server::{Serving, Server},
+    state::{State, Watch, with},
+};
+use engset_scheduler::{Body, Priority, Settings, current};
+use std::{any::Any, fmt, sync::Arc};
+
+/// Options of a new process.
+///
+/// ```
+/// # engset_runtime::run(|| {
+/// use engset_runtime::{Builder, Limit, Mailbox, Overflow, Priority};
+///
+/// let worker = Builder::new()
+///     .name("worker")
+///     .priority(Priority::Low)
+///     .stack_size(64 * 1024)
+///     .mailbox(Limit::messages(100).overflow(Overflow::DropNewest))
+///     .spawn(|mut mailbox: Mailbox<u32>| assert_eq!(mailbox.message(), 7))?;
+/// worker.send(7);
+/// # Ok::<(), engset_runtime::BuildError>(())
+/// # }).unwrap().unwrap();
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use = "it does nothing until it spawns"]
+pub struct Builder {
+    name: Option<Arc<str>>,
+    priority: Priority,
+    stack_size: Option<usize>,
+    link: bool,
+    limit: Option<Limit>,
+    traps: bool,
+}
+
+/// Why a process with these options was not spawned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The scheduler refuses.
+    Spawn(SpawnError),
+    /// The name cannot be had.
+    Name(crate::error::NameError),
+    /// This option or function needs a process that calls it.
+    OutsideOfProcess {
+        /// Which.
+        what: &'static str,
+    },
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BuildError::Spawn(error) => error.fmt(f),
+            BuildError::Name(error) => error.fmt(f),
+            BuildError::OutsideOfProcess { what } => {
+                write!(f, "{what} was called outside of a process; there use run or Node::spawn")
+            }
+        }
+    }
+}
+
+impl std::error::Error for BuildError {}
+
+impl From<crate::error::NameError> for BuildError {
+    fn from(error: crate::error::NameError) -> Self {
+        BuildError::Name(error)
+    }
+}
+
+impl From<SpawnError> for BuildError {
+    fn from(error: SpawnError) -> Self {
+        BuildError::Spawn(error)
+    }
+}
+
+impl Builder {
+    /// The defaults: no name, normal priority, the node's stack size, no link, an unbounded mailbox.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Registers it under a name before it runs.
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// When it is chosen among those that can run.
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Its stack in bytes of address space, rounded up to a power of two from 16 KiB to 64 MiB. Memory is
+    /// committed as it is used.
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.stack_size = Some(bytes);
+        self
+    }
+
+    /// Links it with the process that spawns it, in the same step.
+    pub fn link(mut self) -> Self {
+        self.link = true;
+        self
+    }
+
+    /// Bounds its mailbox.
+    pub fn mailbox(mut self, limit: Limit) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// It traps exits from the start ([`trap_exits`](crate::trap_exits)).
+    pub fn trap_exits(mut self) -> Self {
+        self.traps = true;
+        self
+    }
+
+    /// Spawns a process with these options on the node of the process that calls.
+    ///
+    /// # Errors
+    ///
+    /// The limit of processes is reached, the stack size is impossible, the name is taken or invalid, or this
+    /// is no process.
+    pub fn spawn<A: 'static, E: Entry<A>>(self, entry: E) -> Result<E::Handle, BuildError> {
+        let pid = self.start(Box::new(Once::new(entry)), None, E::message(), "spawn")?;
+        Ok(E::handle(pid))
+    }
+
+    /// The same, with a monitor set in the same step.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::spawn`].
+    pub fn spawn_monitor<A: 'static, E: Entry<A>>(
+        self,
+        entry: E,
+    ) -> Result<(E::Handle, MonitorRef), BuildError> {
+        let reference = MonitorRef(fresh_reference());
+        let pid = self.start(Box::new(Once::new(entry)), Some(reference), E::message(), "spawn_monitor")?;
+        Ok((E::handle(pid), reference))
+    }
+
+    /// Spawns a server: a process that holds no stack while it waits ([`Server`]).
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::spawn`].
+    pub fn serve<S: Server>(self, server: S) -> Result<crate::Address<S::Message>, BuildError> {
+        let pid = self.start(Box::new(Serving::new(server)), None, Message::of::<S::Message>(), "serve")?;
+        Ok(crate::Address::new(pid))
+    }
+
+    /// The same, with a monitor set in the same step.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::spawn`].
+    pub fn serve_monitor<S: Server>(
+        self,
+        server: S,
+    ) -> Result<(crate::Address<S::Message>, MonitorRef), BuildError> {
+        let reference = MonitorRef(fresh_reference());
+        let pid = self.start(Box::new(Serving::new(server)), Some(reference), Message::of::<S::Message>(), "serve_monitor")?;
+        Ok((crate::Address::new(pid), reference))
+    }
+
+    /// Spawns on a node, from any thread. A link or monitor needs a process on that node: not here.
+    ///
+    /// # Errors
+    ///
+    /// The limit of processes is reached, the stack size is impossible, or the node has stopped.
+    pub fn spawn_on<A: 'static, E: Entry<A>>(self, node: &Node, entry: E) -> Result<E::Handle, SpawnError> {
+        let state = (self.traps).then(|| Box::new(State { traps: true, ..State::default() }) as _);
+        let task = node.scheduler.spawn(Box::new(Once::new(entry)), state, self.settings())?;
+        Ok(E::handle(Pid::new(node.id(), task)))
+    }
+
+    fn settings(&self) -> Settings {
+        Settings { priority: self.priority, stack_size: self.stack_size, marked: self.limit.is_some() }
+    }
+
+    fn is_plain(&self) -> bool {
+        self.name.is_none() && !self.link && self.limit.is_none() && !self.traps
+    }
+
+    #[inline]
+    fn start(
+        self,
+        body: Box<dyn Body>,
+        monitor: Option<MonitorRef>,
+        message: Message,
+        what: &'static str,
+    ) -> Result<Pid, BuildError> {
+        if self.is_plain() && monitor.is_none() {
+            let settings = self.settings();
+            let (Some(task), Some(id)) = (current::spawn(body, None, settings), node::with_current(|node| node.id))
+            else {
+                return Err(BuildError::OutsideOfProcess { what });
+            };
+            current::reduce(price::SPAWN);
+            return Ok(Pid::new(id, task?));
+        }
+        self.start_related(body, monitor, message, what)
+    }
+
+    fn start_related(
+        self,
+        body: Box<dyn Body>,
+        monitor: Option<MonitorRef>,
+        message: Message,
+        what: &'static str,
+    ) -> Result<Pid, BuildError> {
+        let Some(parent) = try_self_pid() else { return Err(BuildError::OutsideOfProcess { what }) };
+        let settings = self.settings();
+        let mut state = State { traps: self.traps, ..State::default() };
+        if let Some(reference) = monitor {
+            state.watchers.push((reference, parent));
+        }
+        if self.link {
+            state.links.linked(parent);
+        }
+        let bound = self.limit.map(|limit| Arc::new(Bound::new(limit)));
+        if let Some(bound) = &bound {
+            state.rare().bound = Some(Arc::clone(bound));
+        }
+        if let Some(name) = &self.name {
+            state.rare().names.push(Arc::clone(name));
+        }
+        let reserved = match &self.name {
+            Some(name) => Some(node::with_current(|node| node.names.reserve(name)).transpose()?),
+            None => None,
+        };
+        let state: Box<dyn Any + Send> = Box::new(state);
+        let spawned = match current::spawn(body, Some(state), settings) {
+            Some(spawned) => spawned.map_err(BuildError::Spawn),
+            None => Err(BuildError::OutsideOfProcess { what }),
+        };
+        let task = match spawned {
+            Ok(task) => task,
+            Err(error) => {
+                if let (Some(name), Some(_)) = (&self.name, reserved) {
+                    node::with_current(|node| node.names.unreserve(name));
+                }
+                return Err(error);
+            }
+        };
+        // Nothing waits from here on, so this process hears of the new one's end only after what follows; and
+        // who looks for the name waits for it (`names.rs`).
+        let pid = Pid::new(parent.node(), task);
+        node::with_current(|node| {
+            if let Some(bound) = bound {
+                node.bounds.insert(pid, bound);
+            }
+            if let Some(name) = &self.name {
+                node.names.fill(name, pid, message);
+            }
+        });
+        if self.link {
+            with(|state| state.links.link(pid));
+        }
+        if let Some(reference) = monitor {
+            with(|state| state.monitors.insert(reference, Watch { target: pid, call: None }));
+        }
+        current::reduce(price::SPAWN);
+        Ok(pid)
+    }
+}

@@ -1,0 +1,342 @@
+//! Request and reply (semantics row S7).
+//!
+//! In Erlang a call is a monitor, a one-shot alias, a send and a selective receive. The same promises,
+//! cheaper:
+//!
+//! 1. The request carries a [`Reply`] that names the caller and this call. The answer is a reply envelope
+//!    with the call's tag: it goes to the one that waits for this tag, past the mailbox, and to nobody else.
+//!    So an answer that comes too late is dropped, and no search is needed.
+//! 2. Whatever becomes of the request, its `Reply` is used or dropped. Dropped by a live process: `NoReply`.
+//!    Dropped because the process unwinds or its mailbox closes: `Down` with the reason of its end,
+//!    which the teardown sends when it is known. That is the monitor, in the usual case, for nothing.
+//! 3. A `Reply` may be kept by somebody else, or leaked. So a caller that has waited for [`PATIENCE`] sets
+//!    a real monitor on the process that it called.
+//! 4. The deadline travels in the envelope: a request whose caller has given up is not received.
+
+use crate::{
+    bound,
+    error::{CallError, SendError},
+    event::MonitorRef,
+    hooks, node,
+    pid::{Address, Pid},
+    process,
+    reason::DownReason,
+    reductions::price,
+    send,
+    signal::Signal,
+    state::{self, Watch},
+};
+use engset_scheduler::{
+    Envelope,
+    current::{self, Wake},
+};
+use std::{fmt, marker::PhantomData, mem, sync::mpsc, time::Duration};
+
+/// How long a call waits if it does not say otherwise.
+pub const DEFAULT_CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// After this a caller sets a monitor (rule 3), in nanoseconds. Guess: long for a call, short for people.
+const PATIENCE: u64 = 10_000_000;
+
+/// The right to answer one call. Use it once; it may be kept, and passed on to other processes.
+///
+/// If it is dropped, the caller gets an error.
+#[must_use = "the caller waits for it"]
+pub struct Reply<T> {
+    caller: Pid,
+    reference: u64,
+    takes: PhantomData<fn(T)>,
+}
+
+/// The answer.
+struct Answer<T> {
+    reference: u64,
+    value: T,
+}
+
+/// There will be no answer.
+#[derive(Debug)]
+pub(crate) struct Broken {
+    reference: u64,
+    /// `None`: the process lives, and has dropped the reply.
+    down: Option<DownReason>,
+}
+
+impl Broken {
+    pub(crate) fn down(reference: u64, reason: DownReason) -> Self {
+        Broken { reference, down: Some(reason) }
+    }
+
+    pub(crate) fn seal(self) -> Envelope {
+        Envelope::reply(tag_of(self.reference), self)
+    }
+}
+
+#[inline(always)]
+fn tag_of(reference: u64) -> u32 {
+    // The low half counts calls of a worker, the top 16 bits name the worker.
+    reference as u32 ^ ((reference >> 48) as u32) << 24
+}
+
+pub(crate) fn fresh_reference() -> u64 {
+    current::unique().unwrap_or_else(node::unique_outside)
+}
+
+impl<T: Send + 'static> Reply<T> {
+    /// Answers. If the caller has given up, the answer is dropped.
+    #[inline]
+    pub fn send(self, value: T) {
+        let (caller, reference) = (self.caller, self.reference);
+        mem::forget(self);
+        to_caller(caller, Envelope::reply(tag_of(reference), Answer { reference, value }));
+        current::reduce(price::SEND);
+    }
+}
+
+impl<T> Reply<T> {
+    /// For a request that carries it in another form.
+    pub(crate) fn into_parts(self) -> (Pid, u64) {
+        let parts = (self.caller, self.reference);
+        mem::forget(self);
+        parts
+    }
+
+    /// Who waits for it; `None`: a thread that is no process.
+    #[must_use]
+    pub fn caller(&self) -> Option<Pid> {
+        self.caller.outside_waiter().is_none().then_some(self.caller)
+    }
+}
+
+#[inline(always)]
+fn to_caller(caller: Pid, envelope: Envelope) {
+    if caller.outside_waiter().is_some() {
+        node::answer_outside(caller, envelope);
+    } else if let Err(envelope) = send::envelope(caller, envelope) {
+        current::drop_outside(envelope);
+    }
+}
+
+/// Answers a call whose `Reply` was taken apart.
+pub(crate) fn answer<T: Send + 'static>(caller: Pid, reference: u64, value: T) {
+    to_caller(caller, Envelope::reply(tag_of(reference), Answer { reference, value }));
+}
+
+/// Tells a caller that there will be no answer.
+pub(crate) fn break_off(caller: Pid, broken: Broken) {
+    to_caller(caller, broken.seal());
+}
+
+impl<T> Drop for Reply<T> {
+    fn drop(&mut self) {
+        if hooks::is_ending() {
+            // The reason is not known yet: the teardown tells it (rule 2).
+            let (caller, reference) = (self.caller, self.reference);
+            if state::with(|state| state.rare().abandoned.push((caller, reference))).is_some() {
+                return;
+            }
+        }
+        break_off(self.caller, Broken { reference: self.reference, down: None });
+    }
+}
+
+impl<T> fmt::Debug for Reply<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reply({} {:x})", self.caller, self.reference)
+    }
+}
+
+impl<M: Send + 'static> Address<M> {
+    /// Sends the request that `make` builds around a [`Reply`], and waits for the answer, 5 seconds at most.
+    ///
+    /// ```
+    /// # engset_runtime::run(|| {
+    /// use engset_runtime::{Mailbox, Reply, spawn};
+    ///
+    /// enum Request { Double(u32, Reply<u32>) }
+    ///
+    /// let server = spawn(|mut mailbox: Mailbox<Request>| loop {
+    ///     let Request::Double(number, reply) = mailbox.message();
+    ///     reply.send(2 * number);
+    /// });
+    /// assert_eq!(server.call(|reply| Request::Double(21, reply)), Ok(42));
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`]. `unwrap` or `?` is "let it crash".
+    ///
+    /// # Signals
+    ///
+    /// If an exit signal ends the caller, its stack unwinds from here.
+    #[inline]
+    pub fn call<T: Send + 'static>(self, make: impl FnOnce(Reply<T>) -> M) -> Result<T, CallError> {
+        self.call_timeout(make, DEFAULT_CALL_TIMEOUT)
+    }
+
+    /// The same with another timeout; [`Duration::MAX`]: none.
+    ///
+    /// # Errors, Signals
+    ///
+    /// As [`Address::call`].
+    pub fn call_timeout<T: Send + 'static>(
+        self,
+        make: impl FnOnce(Reply<T>) -> M,
+        timeout: Duration,
+    ) -> Result<T, CallError> {
+        let Some(me) = process::try_self_pid() else { return self.call_from_outside(make, timeout) };
+        if me == self.pid() {
+            return Err(CallError::CallingSelf);
+        }
+        if !current::may_wait() {
+            return Err(CallError::Unwinding);
+        }
+        let start = current::now();
+        let deadline = process::add(start, timeout);
+        let reference = fresh_reference();
+        current::await_reply(tag_of(reference));
+        let request = make(Reply { caller: me, reference, takes: PhantomData });
+        if send::is_marked(self.pid()) {
+            match bound::send_request(self, request, hooks::expiry(deadline)) {
+                Ok(()) | Err(SendError::Dead(_)) => {}
+                Err(error) => {
+                    let why = error.to_string();
+                    mem::drop(error);
+                    current::cancel_reply();
+                    return Err(CallError::Refused(why));
+                }
+            }
+        } else {
+            let mut envelope = Envelope::message(request);
+            envelope.set_tag(hooks::expiry(deadline));
+            if let Err(envelope) = send::envelope(self.pid(), envelope) {
+                mem::drop(envelope);
+                current::cancel_reply();
+                return Err(CallError::Down(DownReason::NoProc));
+            }
+        }
+        current::reduce(price::SEND + price::RECEIVE);
+        let result = self.await_answer(reference, start, deadline);
+        if result.is_err() {
+            current::cancel_reply();
+        }
+        match result {
+            Ok(value) => Ok(value),
+            Err(None) => Err(CallError::Timeout(timeout)),
+            Err(Some(error)) => Err(error),
+        }
+    }
+
+    /// `Err(None)`: the deadline has passed.
+    fn await_answer<T: Send + 'static>(
+        self,
+        reference: u64,
+        start: u64,
+        deadline: u64,
+    ) -> Result<T, Option<CallError>> {
+        let mut until = deadline.min(start + PATIENCE);
+        let mut watch = None;
+        let result = loop {
+            match current::wait_reply(until) {
+                Ok(envelope) => match open(envelope, reference) {
+                    Some(result) => break result.map_err(Some),
+                    // Of a call long ago whose tag has come round again.
+                    None => current::await_reply(tag_of(reference)),
+                },
+                Err(Wake::TimedOut) if until < deadline => {
+                    until = deadline;
+                    watch = Some(watch_callee(self.pid(), reference));
+                }
+                Err(Wake::TimedOut) => break Err(None),
+                Err(Wake::Ending) => break Err(Some(CallError::Unwinding)),
+                Err(Wake::Ready | Wake::Poked) => {}
+            }
+        };
+        if let Some(watch) = watch {
+            let still_set = state::with(|state| state.monitors.remove(&watch).is_some());
+            if still_set == Some(true) {
+                send::signal(self.pid(), Signal::Demonitor { reference: watch });
+            }
+        }
+        result
+    }
+
+    fn call_from_outside<T: Send + 'static>(
+        self,
+        make: impl FnOnce(Reply<T>) -> M,
+        timeout: Duration,
+    ) -> Result<T, CallError> {
+        let Some(waiter) = node::Waiter::new(self.pid().node()) else {
+            return Err(CallError::Down(DownReason::NoConnection));
+        };
+        let reference = waiter.reference();
+        let request = make(Reply { caller: waiter.pid(), reference, takes: PhantomData });
+        self.send(request);
+        // A monitor from the start: outside, the time for it does not matter.
+        let watch = MonitorRef(reference);
+        send::signal(self.pid(), Signal::Monitor { watcher: waiter.pid(), reference: watch });
+        let result = match waiter.wait(timeout) {
+            Ok(envelope) => open(envelope, reference).unwrap_or(Err(CallError::NoReply)),
+            Err(mpsc::RecvTimeoutError::Timeout) => Err(CallError::Timeout(timeout)),
+            Err(mpsc::RecvTimeoutError::Disconnected) => Err(CallError::Down(DownReason::NoConnection)),
+        };
+        send::signal(self.pid(), Signal::Demonitor { reference: watch });
+        result
+    }
+}
+
+/// Rule 3.
+#[cold]
+fn watch_callee(target: Pid, reference: u64) -> MonitorRef {
+    let watch = MonitorRef(fresh_reference());
+    state::with(|state| state.monitors.insert(watch, Watch { target, call: Some(reference) }));
+    if let Some(watcher) = process::try_self_pid() {
+        send::signal(target, Signal::Monitor { watcher, reference: watch });
+    }
+    watch
+}
+
+/// What is in the envelope for this call; `None`: it is for another one.
+#[inline]
+pub(crate) fn open<T: Send + 'static>(envelope: Envelope, reference: u64) -> Option<Result<T, CallError>> {
+    match envelope.take::<Answer<T>>() {
+        Ok(answer) => (answer.reference == reference).then_some(Ok(answer.value)),
+        Err(envelope) => {
+            let broken = envelope.take::<Broken>().ok()?;
+            if broken.reference != reference {
+                return None;
+            }
+            Some(Err(broken.down.map_or(CallError::NoReply, CallError::Down)))
+        }
+    }
+}
+
+/// Waits for a value that somebody computes elsewhere: `start` gets a [`Reply`] for it. The machinery of a
+/// call without a process on the other side.
+pub(crate) fn wait_for<T: Send + 'static>(start: impl FnOnce(Reply<T>)) -> Result<T, CallError> {
+    let Some(caller) = process::try_self_pid() else { return Err(CallError::Unwinding) };
+    let reference = fresh_reference();
+    current::await_reply(tag_of(reference));
+    start(Reply { caller, reference, takes: PhantomData });
+    loop {
+        match current::wait_reply(u64::MAX) {
+            Ok(envelope) => {
+                if let Some(result) = open(envelope, reference) {
+                    return result;
+                }
+                current::await_reply(tag_of(reference));
+            }
+            Err(Wake::Ending) => {
+                current::cancel_reply();
+                return Err(CallError::Unwinding);
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// A fresh tag, for a request to the scheduler.
+pub(crate) fn fresh_tag() -> u32 {
+    tag_of(fresh_reference())
+}

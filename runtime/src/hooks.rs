@@ -1,0 +1,258 @@
+//! What the scheduler calls when something happens to a process: signals act, and it dies in order.
+//!
+//! # Teardown, in steps
+//!
+//! 1. The reason is settled: the doom's, the panic's, or `Normal`.
+//! 2. Names, aliases and the mailbox' bound are released: who is told of the death can take the name.
+//! 3. The mailbox closes: the pid names nobody from here on. Messages in it are dropped (their `Reply`s
+//!    are noted), link and monitor requests in it are answered `noproc`.
+//! 4. Callers that wait for a dropped `Reply` learn the reason. Linked processes get `Exit`, watchers `Down`,
+//!    processes that this one watched `Demonitor`.
+//! 5. A crash is reported.
+
+use crate::{
+    bound,
+    call::{self, Broken},
+    event::{Down, Event, Exit},
+    exit_rule::{self, Origin, Verdict},
+    info,
+    node::{self, Inner},
+    pid::Pid,
+    reason::{DownReason, ExitReason, Panic},
+    send,
+    signal::Signal,
+    state::{self, State},
+};
+use engset_scheduler::{Doomed, Envelope, Handled, Hooks, LabelBuf, LongSchedule, Outcome, TaskId, current};
+use std::{any::Any, fmt::Write, mem, sync::Arc, sync::atomic::Ordering};
+
+/// Nanoseconds of the unit in which deadlines travel, as a power of two: about a millisecond.
+const EXPIRY_SHIFT: u32 = 20;
+
+/// A deadline as it travels in an envelope; 0: none. It wraps after 52 days, half of which is the longest
+/// that can be told apart; a longer one is none.
+#[inline(always)]
+pub(crate) fn expiry(deadline: u64) -> u32 {
+    if deadline == u64::MAX {
+        return 0;
+    }
+    // Rounded up, and never 0.
+    ((deadline >> EXPIRY_SHIFT) as u32).wrapping_add(1).max(1)
+}
+
+/// Has the caller of this request given up?
+#[inline(always)]
+pub(crate) fn is_expired(envelope: &Envelope) -> bool {
+    let tag = envelope.tag();
+    tag != 0 && (tag.wrapping_sub((current::coarse_now() >> EXPIRY_SHIFT) as u32) as i32) < 0
+}
+
+#[cold]
+pub(crate) fn expired(_request: &Envelope) {
+    node::with_current(|inner| inner.expired.fetch_add(1, Ordering::Relaxed));
+}
+
+/// Is the process that runs here unwinding or being torn down?
+pub(crate) fn is_ending() -> bool {
+    current::is_ending() || (std::thread::panicking() && current::task().is_some())
+}
+
+impl Hooks for Inner {
+    fn signal(&self, task: TaskId, envelope: Envelope) -> Handled {
+        let Ok(signal) = envelope.take::<Signal>() else { return Handled::Done };
+        let me = Pid::new(self.id, task);
+        match signal {
+            Signal::Exit(exit) => on_exit(exit.from, exit.reason, exit.origin),
+            Signal::Link { from, .. } => {
+                state::with(|state| state.links.linked(from));
+                Handled::Done
+            }
+            Signal::Unlink { from, id } => {
+                state::with_existing(|state| state.links.unlinked(from));
+                // Before anything else goes out to the peer.
+                send::signal(from, Signal::UnlinkAck { from: me, id });
+                Handled::Done
+            }
+            Signal::UnlinkAck { from, id } => {
+                state::with_existing(|state| state.links.acknowledged(from, id));
+                Handled::Done
+            }
+            Signal::Monitor { watcher, reference } => {
+                state::with(|state| state.watchers.push((reference, watcher)));
+                Handled::Done
+            }
+            Signal::Demonitor { reference } => {
+                state::with_existing(|state| state.watchers.retain(|(other, _)| *other != reference));
+                Handled::Done
+            }
+            Signal::Down { reference, reason } => {
+                let watch = state::with_existing(|state| state.monitors.remove(&reference)).flatten();
+                match watch {
+                    // Demonitored meanwhile.
+                    None => Handled::Done,
+                    Some(watch) => match watch.call {
+                        Some(call) => Handled::Answer(Broken::down(call, reason).seal()),
+                        None => {
+                            let down = Down { reference, pid: watch.target, reason };
+                            Handled::Deliver(Envelope::event(Event::Down(down)))
+                        }
+                    },
+                }
+            }
+            Signal::Aliased { alias, message } => {
+                let active = state::with_existing(|state| state.rare().aliases.remove(&alias));
+                if active == Some(true) {
+                    Handled::Deliver(message)
+                } else {
+                    current::drop_outside(message);
+                    Handled::Done
+                }
+            }
+            Signal::Inspect { caller, reference } => {
+                info::answer(me, caller, reference);
+                Handled::Done
+            }
+            Signal::Poke => {
+                current::poke_self();
+                Handled::Done
+            }
+        }
+    }
+
+    fn ended(&self, task: TaskId, outcome: Outcome) {
+        let me = Pid::new(self.id, task);
+        // Step 1. Most processes end without ever having had a state.
+        let doomed = state::with_existing(|state| state.reason.take()).flatten();
+        let reason = match outcome {
+            Outcome::Returned => doomed.unwrap_or(ExitReason::Normal),
+            Outcome::NotRunning => doomed.unwrap_or(ExitReason::Killed),
+            Outcome::Unwound(payload) => {
+                let reason = match doomed {
+                    Some(reason) if payload.is::<Doomed>() => reason,
+                    _ => panic_reason(&*payload),
+                };
+                current::drop_outside(payload);
+                reason
+            }
+        };
+        // Step 2.
+        let rare = state::with_existing(|state| {
+            state.rare.as_mut().map(|rare| {
+                (mem::take(&mut rare.names), mem::take(&mut rare.locals), rare.bound.take())
+            })
+        });
+        let name = match rare.flatten() {
+            None => None,
+            Some((names, locals, bound)) => {
+                for name in &names {
+                    self.names.release(name, me);
+                }
+                if let Some(bound) = bound {
+                    self.bounds.remove(me, &bound);
+                }
+                current::drop_outside(locals);
+                names.into_iter().next()
+            }
+        };
+        // Step 3.
+        current::close_mailbox();
+        // Step 4.
+        if let Some(state) = state::with_existing(mem::take) {
+            tell(me, &reason, state);
+        }
+        // Step 5.
+        self.reports.ended(me, name.as_deref(), &reason);
+    }
+
+    fn undeliverable(&self, signal: Envelope) {
+        send::undeliverable(signal, false);
+    }
+
+    fn dead_letter(&self, message: &Envelope) {
+        bound::taken(message);
+        self.dead_letters.fetch_add(1, Ordering::Relaxed);
+        tracing::trace!(target: "engset", message = message.type_name(), "dead letter");
+    }
+
+    fn stop(&self, _task: TaskId) {
+        state::with(|state| state.reason.get_or_insert(ExitReason::Killed).clone());
+    }
+
+    fn describe(&self, task: TaskId, label: &mut LabelBuf) {
+        let pid = Pid::new(self.id, task);
+        // The names' lock may be held by the very thread that has been interrupted: only try.
+        match self.names.try_name_of(pid) {
+            // The buffer cuts off what does not fit.
+            Some(name) => drop(write!(label, "{pid} {name:?}")),
+            None => drop(write!(label, "{pid}")),
+        }
+    }
+
+    fn long_schedule(&self, report: LongSchedule) {
+        let pid = Pid::new(self.id, report.task);
+        self.reports.long_schedule(pid, self.names.name_of(pid).as_deref(), &report);
+    }
+}
+
+fn on_exit(from: Pid, reason: ExitReason, origin: Origin) -> Handled {
+    let traps = state::with_existing(|state| {
+        if origin == Origin::Link && !state.links.broke(from) {
+            return None;
+        }
+        Some(state.traps)
+    });
+    let traps = match traps {
+        // The link is not active any more.
+        Some(None) => return Handled::Done,
+        Some(Some(traps)) => traps,
+        // Never linked, never trapped.
+        None if origin == Origin::Link => return Handled::Done,
+        None => false,
+    };
+    match exit_rule::decide(origin, &reason, traps) {
+        Verdict::Drop => Handled::Done,
+        Verdict::Message => Handled::Deliver(Envelope::event(Event::Exit(Exit { from, reason }))),
+        Verdict::End(reason) => {
+            state::with(|state| state.reason.get_or_insert(reason).clone());
+            Handled::Doom
+        }
+    }
+}
+
+/// Step 4.
+fn tell(me: Pid, reason: &ExitReason, mut state: State) {
+    let rare = state.rare.take().map(|rare| *rare).unwrap_or_default();
+    for (caller, reference) in rare.abandoned {
+        call::break_off(caller, Broken::down(reference, DownReason::Exited(reason.clone())));
+    }
+    for peer in state.links.active() {
+        send::signal(peer, Signal::exit(me, reason.clone(), Origin::Link));
+    }
+    for (reference, watcher) in state.watchers {
+        let reason = DownReason::Exited(reason.clone());
+        match watcher.outside_waiter() {
+            None => send::signal(watcher, Signal::Down { reference, reason }),
+            Some(call) => call::break_off(watcher, Broken::down(call, reason)),
+        }
+    }
+    for (reference, watch) in state.monitors {
+        send::signal(watch.target, Signal::Demonitor { reference });
+    }
+}
+
+/// What is known of a panic: the payload's text, and what the hook saw of it.
+fn panic_reason(payload: &(dyn Any + Send)) -> ExitReason {
+    let noted = state::with_existing(|state| state.rare.as_mut().and_then(|rare| rare.panic.take())).flatten();
+    let message = match payload.downcast_ref::<&'static str>() {
+        Some(text) => (*text).to_owned(),
+        None => match payload.downcast_ref::<String>() {
+            Some(text) => text.clone(),
+            None => "a panic whose payload is not a text".to_owned(),
+        },
+    };
+    let panic = match noted {
+        Some(panic) if panic.message == message => panic,
+        _ => Panic { message, location: String::new(), backtrace: None },
+    };
+    ExitReason::Panic(Arc::new(panic))
+}

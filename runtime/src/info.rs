@@ -1,0 +1,129 @@
+//! What is known of a process. Asking is a signal like any other: the answer is true at its place in the
+//! order of the asker's signals.
+
+use crate::{
+    call::{self, Reply},
+    node,
+    pid::Pid,
+    process::self_pid,
+    send,
+    signal::Signal,
+    state,
+};
+use engset_scheduler::{
+    Priority,
+    current::{self, Activity},
+};
+use std::sync::Arc;
+
+/// What is known of a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProcessInfo {
+    /// Who.
+    pub pid: Pid,
+    /// Its names.
+    pub names: Vec<Arc<str>>,
+    /// When it is chosen.
+    pub priority: Priority,
+    /// What it is doing.
+    pub activity: Activity,
+    /// Has it a stack now?
+    pub has_stack: bool,
+    /// Messages in its mailbox.
+    pub mailbox_len: u32,
+    /// Processes that it is linked with.
+    pub links: Vec<Pid>,
+    /// Processes that it watches.
+    pub monitors: Vec<Pid>,
+    /// Processes that watch it.
+    pub watchers: Vec<Pid>,
+    /// Does it trap exits?
+    pub traps_exits: bool,
+}
+
+/// What is known of a process; `None`: it is dead.
+///
+/// # Signals
+///
+/// It waits for the answer: if an exit signal ends this process, its stack unwinds from here.
+///
+/// # Panics
+///
+/// Outside of a process.
+#[must_use]
+pub fn process_info(pid: impl Into<Pid>) -> Option<ProcessInfo> {
+    let pid = pid.into();
+    let me = self_pid();
+    if pid == me {
+        return collect(me);
+    }
+    let ask = |reply: Reply<Box<ProcessInfo>>| {
+        let (caller, reference) = reply.into_parts();
+        send::signal(pid, Signal::Inspect { caller, reference });
+    };
+    match call::wait_for(ask) {
+        Ok(info) => Some(*info),
+        Err(_) => None,
+    }
+}
+
+/// Is the process alive? The answer is ordered with this process' signals: after `exit(pid, Kill)` it is
+/// false.
+///
+/// # Signals
+///
+/// It waits for the answer, as [`process_info`].
+///
+/// # Panics
+///
+/// Outside of a process.
+#[must_use]
+pub fn is_alive(pid: impl Into<Pid>) -> bool {
+    let pid = pid.into();
+    pid == self_pid() || process_info(pid).is_some()
+}
+
+/// All processes of this node that live now, roughly: others come and go meanwhile.
+#[must_use]
+pub fn processes() -> Vec<Pid> {
+    crate::Node::current().map(|node| node.processes()).unwrap_or_default()
+}
+
+/// The `Inspect` signal acts.
+pub(crate) fn answer(me: Pid, caller: Pid, reference: u64) {
+    if let Some(info) = collect(me) {
+        call::answer(caller, reference, Box::new(info));
+    }
+}
+
+fn collect(me: Pid) -> Option<ProcessInfo> {
+    let (activity, has_stack) = current::activity()?;
+    let mut info = ProcessInfo {
+        pid: me,
+        names: Vec::new(),
+        priority: current::priority()?,
+        activity,
+        has_stack,
+        mailbox_len: current::queued(me.task()),
+        links: Vec::new(),
+        monitors: Vec::new(),
+        watchers: Vec::new(),
+        traps_exits: false,
+    };
+    state::with_existing(|state| {
+        info.names = state.rare.as_ref().map(|rare| rare.names.clone()).unwrap_or_default();
+        info.links = state.links.active().collect();
+        info.monitors =
+            state.monitors.values().filter(|watch| watch.call.is_none()).map(|watch| watch.target).collect();
+        info.watchers = state.watchers.iter().map(|(_, pid)| *pid).filter(|pid| pid.outside_waiter().is_none()).collect();
+        info.traps_exits = state.traps;
+    });
+    Some(info)
+}
+
+/// The name of a process, for reports.
+#[must_use]
+pub fn name_of(pid: Pid) -> Option<Arc<str>> {
+    node::with_node(pid.node(), |node| node.names.name_of(pid)).flatten()
+}

@@ -1,0 +1,327 @@
+//! A node: a scheduler with processes, names and settings; several can live in one OS process.
+//!
+//! Pids and addresses are `Copy`, and work from any thread; so there has to be a table from a node's
+//! number to the node. It is the only process-wide state of the runtime, and it only finds nodes.
+
+use crate::{
+    bound::Bounds,
+    config::Config,
+    error::{RunError, SpawnError, StartError},
+    names::Names,
+    pid::Pid,
+    report::Reports,
+};
+use engset_scheduler::{Envelope, Scheduler, current};
+use hashbrown::HashMap;
+use std::{
+    any::Any,
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+        mpsc,
+    },
+    time::Duration,
+};
+
+/// A node, by a number that this OS process has given to it. Never used again.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(u32);
+
+impl NodeId {
+    #[inline(always)]
+    pub(crate) fn number(self) -> u32 {
+        self.0
+    }
+}
+
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NodeId({})", self.0)
+    }
+}
+
+/// What the processes of a node share.
+pub(crate) struct Inner {
+    pub(crate) id: NodeId,
+    pub(crate) config: Config,
+    pub(crate) names: Names,
+    pub(crate) bounds: Bounds,
+    pub(crate) reports: Reports,
+    pub(crate) dead_letters: AtomicUsize,
+    pub(crate) expired: AtomicUsize,
+    waiters: Mutex<HashMap<u64, mpsc::Sender<Envelope>>>,
+}
+
+struct Entry {
+    id: NodeId,
+    inner: Arc<Inner>,
+    scheduler: Scheduler,
+}
+
+struct Table {
+    last: u32,
+    nodes: Vec<Entry>,
+}
+
+static NODES: RwLock<Table> = RwLock::new(Table { last: 0, nodes: Vec::new() });
+
+fn with_entry<R>(id: NodeId, f: impl FnOnce(&Entry) -> R) -> Option<R> {
+    let table = NODES.read().unwrap_or_else(PoisonError::into_inner);
+    table.nodes.iter().find(|entry| entry.id == id).map(f)
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The scheduler of a node of this OS process.
+pub(crate) fn scheduler_of(id: NodeId) -> Option<Scheduler> {
+    with_entry(id, |entry| entry.scheduler.clone())
+}
+
+/// The node that this thread works for.
+#[inline]
+pub(crate) fn with_current<R>(f: impl FnOnce(&Inner) -> R) -> Option<R> {
+    current::with_hooks(|hooks| {
+        let hooks: &dyn Any = &**hooks;
+        hooks.downcast_ref::<Inner>().map(f)
+    })
+    .flatten()
+}
+
+/// A node of this OS process.
+pub(crate) fn with_node<R>(id: NodeId, f: impl FnOnce(&Inner) -> R) -> Option<R> {
+    if current::tag() == Some(id.0) {
+        return with_current(f);
+    }
+    let inner = with_entry(id, |entry| Arc::clone(&entry.inner))?;
+    Some(f(&inner))
+}
+
+/// A number for a caller that is no process. Workers' numbers have a worker in their top bits; this one has
+/// none.
+pub(crate) fn unique_outside() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// A thread that is no process, and waits for the answer to a call.
+pub(crate) struct Waiter {
+    node: NodeId,
+    reference: u64,
+    answer: mpsc::Receiver<Envelope>,
+}
+
+impl Waiter {
+    pub(crate) fn new(node: NodeId) -> Option<Self> {
+        let reference = unique_outside();
+        let (sender, answer) = mpsc::channel();
+        with_node(node, |inner| lock(&inner.waiters).insert(reference, sender))?;
+        Some(Waiter { node, reference, answer })
+    }
+
+    pub(crate) fn reference(&self) -> u64 {
+        self.reference
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::outside(self.node, self.reference)
+    }
+
+    pub(crate) fn wait(&self, timeout: Duration) -> Result<Envelope, mpsc::RecvTimeoutError> {
+        if timeout == Duration::MAX {
+            return self.answer.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected);
+        }
+        self.answer.recv_timeout(timeout)
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        with_node(self.node, |inner| lock(&inner.waiters).remove(&self.reference));
+    }
+}
+
+/// An answer for a thread that is no process.
+pub(crate) fn answer_outside(caller: Pid, envelope: Envelope) {
+    let Some(waiter) = caller.outside_waiter() else { return };
+    let sender = with_node(caller.node(), |inner| lock(&inner.waiters).get(&waiter).cloned());
+    match sender.flatten() {
+        // The waiter may have gone meanwhile: as too late as if it had gone before.
+        Some(sender) => drop(sender.send(envelope)),
+        None => current::drop_outside(envelope),
+    }
+}
+
+/// A node that runs. Dropping the handle leaves it running; [`Node::stop`] ends it.
+///
+/// ```
+/// use engset_runtime::{Config, Node};
+///
+/// let node = Node::start(Config::new().workers(1))?;
+/// let process = node.spawn(|| engset_runtime::sleep(std::time::Duration::from_secs(60)))?;
+/// assert!(node.is_alive(process));
+/// assert!(node.stop());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Node {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) scheduler: Scheduler,
+}
+
+impl Node {
+    /// Starts a node with these settings.
+    ///
+    /// # Errors
+    ///
+    /// A setting is out of range, or the system refuses memory or threads.
+    pub fn start(config: Config) -> Result<Node, StartError> {
+        let mut table = NODES.write().unwrap_or_else(PoisonError::into_inner);
+        let id = NodeId(table.last + 1);
+        let mut settings = config.scheduler();
+        settings.tag = id.0;
+        let inner = Arc::new(Inner {
+            id,
+            names: Names::default(),
+            bounds: Bounds::default(),
+            reports: Reports::new(&config),
+            config,
+            dead_letters: AtomicUsize::new(0),
+            expired: AtomicUsize::new(0),
+            waiters: Mutex::new(HashMap::new()),
+        });
+        crate::report::install_panic_hook();
+        let scheduler = Scheduler::start(settings, Arc::clone(&inner) as _)?;
+        table.last = id.0;
+        table.nodes.push(Entry { id, inner: Arc::clone(&inner), scheduler: scheduler.clone() });
+        Ok(Node { inner, scheduler })
+    }
+
+    /// The node that the calling process lives on.
+    #[must_use]
+    pub fn current() -> Option<Node> {
+        let id = with_current(|inner| inner.id)?;
+        with_entry(id, |entry| Node { inner: Arc::clone(&entry.inner), scheduler: entry.scheduler.clone() })
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.inner.id
+    }
+
+    /// Its settings.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    /// Spawns a process from any thread. See [`spawn`](crate::spawn) and [`Builder`](crate::Builder).
+    ///
+    /// # Errors
+    ///
+    /// The limit of processes is reached, or the node has stopped.
+    pub fn spawn<A: 'static, E: crate::Entry<A>>(&self, entry: E) -> Result<E::Handle, SpawnError> {
+        crate::Builder::new().spawn_on(self, entry)
+    }
+
+    /// Does the process live, as far as can be seen from outside? (An exit signal may be on its way; a
+    /// process that asks by [`is_alive`](crate::is_alive) gets the ordered answer.)
+    #[must_use]
+    pub fn is_alive(&self, pid: impl Into<Pid>) -> bool {
+        let pid = pid.into();
+        pid.node() == self.inner.id && self.scheduler.is_alive(pid.task())
+    }
+
+    /// All processes that live now, roughly: others come and go meanwhile.
+    #[must_use]
+    pub fn processes(&self) -> Vec<Pid> {
+        self.scheduler.tasks().into_iter().map(|task| Pid::new(self.inner.id, task)).collect()
+    }
+
+    /// Counters of each worker.
+    #[must_use]
+    pub fn metrics(&self) -> Vec<engset_scheduler::WorkerMetrics> {
+        self.scheduler.metrics()
+    }
+
+    /// Messages that came for processes that were dead.
+    #[must_use]
+    pub fn dead_letters(&self) -> usize {
+        self.inner.dead_letters.load(Ordering::Relaxed)
+    }
+
+    /// Requests that were not received because their callers had given up.
+    #[must_use]
+    pub fn expired_requests(&self) -> usize {
+        self.inner.expired.load(Ordering::Relaxed)
+    }
+
+    /// Messages in a process' mailbox, as last counted; `None`: it is dead.
+    #[must_use]
+    pub fn mailbox_len(&self, pid: impl Into<Pid>) -> Option<u32> {
+        self.scheduler.queued(pid.into().task())
+    }
+
+    /// Time since the node started; virtual in systematic mode.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        Duration::from_nanos(self.scheduler.now())
+    }
+
+    /// Stops the node: all processes get killed (their destructors run), then the threads end. Waits for
+    /// that, each step at most as long as the settings' `shutdown`. True: nothing was left behind. A process
+    /// in a native loop cannot be stopped; its thread is left to itself.
+    ///
+    /// # Panics
+    ///
+    /// If it is called by one of the node's own processes.
+    #[must_use = "something may be left behind"]
+    pub fn stop(&self) -> bool {
+        assert!(!self.scheduler.is_here(), "Node::stop was called by a process of the node");
+        let patience = self.inner.config.get_shutdown();
+        let ended = if self.inner.config.get_seed().is_some() {
+            self.scheduler.stop_systematic();
+            true
+        } else {
+            let tasks = self.scheduler.stop_tasks(patience);
+            self.scheduler.halt(patience) && tasks
+        };
+        let mut table = NODES.write().unwrap_or_else(PoisonError::into_inner);
+        table.nodes.retain(|entry| entry.id != self.inner.id);
+        drop(table);
+        lock(&self.inner.waiters).clear();
+        ended
+    }
+
+    /// Systematic mode: runs the node on this thread until `done`, or nothing can happen any more.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Deadlock`]: the latter.
+    ///
+    /// # Panics
+    ///
+    /// If the node is not in systematic mode.
+    pub fn run_until(&self, done: impl Fn() -> bool) -> Result<(), RunError> {
+        if self.scheduler.run_systematic(&done) {
+            return Ok(());
+        }
+        Err(RunError::Deadlock(self.processes().into_iter().map(|pid| self.describe(pid)).collect()))
+    }
+
+    fn describe(&self, pid: Pid) -> String {
+        match self.inner.names.name_of(pid) {
+            Some(name) => format!("{pid} {name}, {} messages", self.mailbox_len(pid).unwrap_or(0)),
+            None => format!("{pid}, {} messages", self.mailbox_len(pid).unwrap_or(0)),
+        }
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Node({})", self.inner.id.0)
+    }
+}

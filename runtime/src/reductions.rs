@@ -1,0 +1,66 @@
+//! What costs how many reductions. A slice has 4000 ([`Config`](crate::Config)).
+//!
+//! | what | reductions |
+//! |---|---|
+//! | send | 1, and 1 more for each 64 messages that wait at the receiver, at most 64 |
+//! | receive, timer, link, monitor, exit, name, inspection | 1 |
+//! | spawn | 8 |
+//! | a function or loop iteration under [`preemptible`](crate::preemptible) | 1, or its `cost` |
+//! | [`reduce(n)`](reduce) | n |
+//!
+//! That senders to a long queue pay more is Erlang's rule: who floods a process has shorter slices, and the
+//! receiver comes to its turn before the queue leaves the cache.
+
+/// The price list.
+pub(crate) mod price {
+    pub(crate) const SEND: i32 = 1;
+    pub(crate) const RECEIVE: i32 = 1;
+    pub(crate) const SPAWN: i32 = 8;
+    pub(crate) const OTHER: i32 = 1;
+
+    /// A send to a process with so many messages waiting.
+    #[inline(always)]
+    pub(crate) fn send(queued: u32) -> i32 {
+        SEND + (queued / 64).min(64) as i32
+    }
+}
+
+/// Pays `units` reductions for work that the runtime does not see; if the slice is used up, other
+/// processes have their turn. Outside of a process it does nothing.
+///
+/// Call it in long computations, or mark the function with [`preemptible`](crate::preemptible), which
+/// inserts the calls.
+///
+/// # Signals
+///
+/// If the slice is used up and an exit signal has come, the process ends here: its stack unwinds.
+///
+/// ```
+/// # engset_runtime::run(|| {
+/// let mut sum = 0_u64;
+/// for number in 0..100_000 {
+///     sum = sum.wrapping_mul(31).wrapping_add(number);
+///     engset_runtime::reduce(1);
+/// }
+/// # let _ = sum;
+/// # }).unwrap();
+/// ```
+#[inline(always)]
+pub fn reduce(units: u32) {
+    engset_scheduler::current::reduce(units.min(i32::MAX as u32) as i32);
+}
+
+/// Lets other processes have their turn now. Outside of a process it does nothing.
+///
+/// # Signals
+///
+/// If an exit signal has come, the process ends here.
+pub fn yield_now() {
+    engset_scheduler::current::yield_now();
+}
+
+/// Reductions that are left of this slice; 0 outside of a process.
+#[must_use]
+pub fn reductions_left() -> u32 {
+    engset_scheduler::current::reductions_left().max(0) as u32
+}

@@ -1,0 +1,145 @@
+//! Reports of crashes and long schedules, and the panic hook.
+//!
+//! A panic in a process is not printed by the panic hook (a million crashes would be a flood): the hook
+//! notes where it happened, and when the process has ended one report is written, at most so many in a
+//! second. Reports go to `tracing`; if no subscriber was installed they go to standard error, for a crash
+//! that nobody sees is worse.
+
+use crate::{
+    config::Config,
+    pid::Pid,
+    reason::{ExitReason, Panic},
+    state,
+};
+use engset_scheduler::{LongSchedule, current};
+use std::{
+    backtrace::{Backtrace, BacktraceStatus},
+    io::Write,
+    panic,
+    sync::{
+        Mutex, Once,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+/// The reports of a node, with their rate limit.
+pub(crate) struct Reports {
+    per_second: u32,
+    window: Mutex<Window>,
+    crashes: AtomicU64,
+}
+
+/// Reports in the present second.
+struct Window {
+    second: u64,
+    written: u32,
+    suppressed: u64,
+}
+
+impl Reports {
+    pub(crate) fn new(config: &Config) -> Self {
+        Reports {
+            per_second: config.get_reports(),
+            window: Mutex::new(Window { second: 0, written: 0, suppressed: 0 }),
+            crashes: AtomicU64::new(0),
+        }
+    }
+
+    /// Processes that have crashed.
+    pub(crate) fn crashes(&self) -> u64 {
+        self.crashes.load(Ordering::Relaxed)
+    }
+
+    /// A process has ended. A crash is reported.
+    #[inline]
+    pub(crate) fn ended(&self, pid: Pid, name: Option<&str>, reason: &ExitReason) {
+        if let ExitReason::Panic(panic) = reason {
+            self.crashed(pid, name, panic);
+        }
+    }
+
+    #[cold]
+    fn crashed(&self, pid: Pid, name: Option<&str>, panic: &Panic) {
+        self.crashes.fetch_add(1, Ordering::Relaxed);
+        let Some(suppressed) = self.permit() else { return };
+        let name = name.unwrap_or("");
+        tracing::error!(target: "engset", %pid, name, location = panic.location, suppressed, "process crashed: {}", panic.message);
+        if !tracing::dispatcher::has_been_set() {
+            let more = if suppressed > 0 { format!(" ({suppressed} reports left out)") } else { String::new() };
+            let backtrace = panic.backtrace.as_deref().map(|trace| format!("\n{trace}")).unwrap_or_default();
+            write_line(&format!(
+                "engset: process {pid}{}{name} crashed at {}: {}{more}{backtrace}",
+                if name.is_empty() { "" } else { " " },
+                panic.location,
+                panic.message
+            ));
+        }
+    }
+
+    pub(crate) fn long_schedule(&self, pid: Pid, name: Option<&str>, report: &LongSchedule) {
+        let Some(suppressed) = self.permit() else { return };
+        let (name, time) = (name.unwrap_or(""), Duration::from_nanos(report.nanos));
+        tracing::warn!(target: "engset", %pid, name, ?time, moved = report.moved, suppressed, "long schedule");
+        if !tracing::dispatcher::has_been_set() {
+            write_line(&format!(
+                "engset: process {pid}{}{name} has held its worker for {time:?} without a reduction point; \
+                 {} others were moved. See engset::reduce, engset::preemptible, engset::blocking",
+                if name.is_empty() { "" } else { " " },
+                report.moved
+            ));
+        }
+    }
+
+    /// May one more be written? Then, how many were left out since the last.
+    fn permit(&self) -> Option<u64> {
+        let second = current::now() / 1_000_000_000;
+        let mut window = crate::node::lock(&self.window);
+        if window.second != second {
+            window.second = second;
+            window.written = 0;
+        }
+        if window.written >= self.per_second {
+            window.suppressed += 1;
+            return None;
+        }
+        window.written += 1;
+        Some(std::mem::take(&mut window.suppressed))
+    }
+}
+
+impl crate::Node {
+    /// Processes of this node that have ended by a panic.
+    #[must_use]
+    pub fn crashes(&self) -> u64 {
+        self.inner.reports.crashes()
+    }
+}
+
+fn write_line(line: &str) {
+    // A standard error that cannot be written to is nothing that a report could tell of.
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+/// Notes the panics of processes; passes the others on to the hook that was there before.
+pub(crate) fn install_panic_hook() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if current::task().is_none() {
+                return before(info);
+            }
+            let backtrace = Backtrace::capture();
+            let noted = Panic {
+                message: match info.payload_as_str() {
+                    Some(text) => text.to_owned(),
+                    None => "a panic whose payload is not a text".to_owned(),
+                },
+                location: info.location().map(ToString::to_string).unwrap_or_default(),
+                backtrace: (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string()),
+            };
+            state::with(|state| state.rare().panic = Some(noted));
+        }));
+    });
+}

@@ -1,0 +1,134 @@
+//! One function for every signal and message: to this node, to another one, to the dead.
+
+use crate::{
+    bound,
+    call::{self, Broken},
+    node,
+    pid::{Address, Pid},
+    reason::{DownReason, ExitReason},
+    signal::Signal,
+};
+use crate::{error::SendError, exit_rule::Origin};
+use engset_scheduler::{Envelope, current};
+
+/// Reductions of a send. (The price list is `reductions.rs`.)
+use crate::reductions::price;
+
+/// The way of every envelope. It comes back if the process is dead as far as can be seen from here.
+#[inline(always)]
+pub(crate) fn envelope(to: Pid, envelope: Envelope) -> Result<(), Envelope> {
+    if current::tag() == Some(to.node().number()) {
+        current::send(to.task(), envelope)
+    } else {
+        elsewhere(to, envelope)
+    }
+}
+
+#[cold]
+fn elsewhere(to: Pid, envelope: Envelope) -> Result<(), Envelope> {
+    match node::scheduler_of(to.node()) {
+        Some(scheduler) => scheduler.send(to.task(), envelope),
+        None => Err(envelope),
+    }
+}
+
+/// Sends a signal; the dead answer too.
+pub(crate) fn signal(to: Pid, signal: Signal) {
+    if let Err(envelope) = envelope(to, Envelope::signal(signal)) {
+        let gone = node::scheduler_of(to.node()).is_none();
+        undeliverable(envelope, gone);
+    }
+}
+
+/// What a dead process answers. `gone`: it is its node that does not exist.
+pub(crate) fn undeliverable(envelope: Envelope, gone: bool) {
+    let Ok(signal) = envelope.take::<Signal>() else { return };
+    match signal {
+        Signal::Link { from, to } => {
+            let reason = if gone { ExitReason::NoConnection } else { ExitReason::NoProc };
+            self::signal(from, Signal::exit(to, reason, Origin::Link));
+        }
+        Signal::Monitor { watcher, reference } => {
+            let reason = if gone { DownReason::NoConnection } else { DownReason::NoProc };
+            self::signal(watcher, Signal::Down { reference, reason });
+        }
+        Signal::Inspect { caller, reference } => call::break_off(caller, Broken::down(reference, DownReason::NoProc)),
+        Signal::Aliased { message, .. } => current::drop_outside(message),
+        Signal::Exit(_)
+        | Signal::Unlink { .. }
+        | Signal::UnlinkAck { .. }
+        | Signal::Demonitor { .. }
+        | Signal::Down { .. }
+        | Signal::Poke => {}
+    }
+}
+
+impl<M: Send + 'static> Address<M> {
+    /// Sends a message. Never fails because the receiver is dead, and never waits for it, unless its
+    /// mailbox is bounded with the policy that makes senders wait.
+    ///
+    /// Messages of one sender to one receiver arrive in order.
+    ///
+    /// # Signals
+    ///
+    /// An exit signal for the sender acts when its slice is used up, or while it waits for room.
+    #[inline(always)]
+    pub fn send(self, message: M) {
+        // What comes back is dropped: the receiver is dead, or its policy drops it.
+        drop(self.deliver(message));
+    }
+
+    /// Sends a message, and tells if it certainly did not arrive. `Ok` is no promise that it does.
+    ///
+    /// # Errors
+    ///
+    /// The process is dead; or its mailbox is bounded, and full (it does not wait), or the message is too
+    /// large for it. The message comes back.
+    pub fn try_send(self, message: M) -> Result<(), SendError<M>> {
+        if is_marked(self.pid()) {
+            return bound::try_send(self, message);
+        }
+        let mut sent = Envelope::message(message);
+        sent.set_tag(0);
+        let result = envelope(self.pid(), sent).map_err(|envelope| dead(envelope));
+        current::reduce(price::SEND);
+        result
+    }
+
+    #[inline(always)]
+    fn deliver(self, message: M) -> Result<(), SendError<M>> {
+        let to = self.pid();
+        if current::tag() == Some(to.node().number()) && !current::is_marked(to.task()) {
+            let queued = current::queued(to.task());
+            let result = current::send(to.task(), Envelope::message(message));
+            current::reduce(price::send(queued));
+            return result.map_err(|envelope| dead(envelope));
+        }
+        self.deliver_slowly(message)
+    }
+
+    #[cold]
+    fn deliver_slowly(self, message: M) -> Result<(), SendError<M>> {
+        if is_marked(self.pid()) {
+            return bound::send(self, message);
+        }
+        let result = envelope(self.pid(), Envelope::message(message)).map_err(|envelope| dead(envelope));
+        current::reduce(price::SEND);
+        result
+    }
+}
+
+pub(crate) fn is_marked(to: Pid) -> bool {
+    if current::tag() == Some(to.node().number()) {
+        current::is_marked(to.task())
+    } else {
+        node::scheduler_of(to.node()).is_some_and(|scheduler| scheduler.is_marked(to.task()))
+    }
+}
+
+pub(crate) fn dead<M: Send + 'static>(envelope: Envelope) -> SendError<M> {
+    match envelope.take::<M>() {
+        Ok(message) => SendError::Dead(message),
+        Err(_) => unreachable!("the envelope that was just sealed"),
+    }
+}

@@ -1,0 +1,133 @@
+//! What a process knows of its relations: links, monitors, names. Made when first needed.
+//!
+//! Touched by the process itself, and by the hooks that its owner calls for it (`hooks.rs`); nobody
+//! else (signals do the rest).
+
+use crate::{
+    event::MonitorRef,
+    pid::Pid,
+    reason::{ExitReason, Panic},
+};
+use engset_scheduler::current;
+use hashbrown::{HashMap, HashSet};
+use std::{
+    any::{Any, TypeId},
+    sync::Arc,
+};
+
+/// The extension of a task that is a process.
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) traps: bool,
+    /// Why it must end; set with the doom.
+    pub(crate) reason: Option<ExitReason>,
+    /// Who watches this process. One is the usual number.
+    pub(crate) watchers: Vec<(MonitorRef, Pid)>,
+    pub(crate) links: Links,
+    pub(crate) monitors: HashMap<MonitorRef, Watch>,
+    pub(crate) rare: Option<Box<Rare>>,
+}
+
+/// What few processes have.
+#[derive(Default)]
+pub(crate) struct Rare {
+    pub(crate) names: Vec<Arc<str>>,
+    pub(crate) aliases: HashSet<u64>,
+    pub(crate) locals: HashMap<(TypeId, usize), Box<dyn Any + Send>>,
+    /// The latest panic that the hook has seen in this process.
+    pub(crate) panic: Option<Panic>,
+    /// Calls whose `Reply` was dropped by unwinding: they learn the reason when it is known.
+    pub(crate) abandoned: Vec<(Pid, u64)>,
+    pub(crate) bound: Option<Arc<crate::bound::Bound>>,
+}
+
+/// A monitor that this process has set.
+pub(crate) struct Watch {
+    pub(crate) target: Pid,
+    /// The call that it belongs to, if it is not the user's.
+    pub(crate) call: Option<u64>,
+}
+
+impl State {
+    pub(crate) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    pub(crate) fn monitor_count(&self) -> usize {
+        self.monitors.values().filter(|watch| watch.call.is_none()).count()
+    }
+}
+
+/// The state of the process that runs, or that a hook is called for; made if need be.
+pub(crate) fn with<R>(f: impl FnOnce(&mut State) -> R) -> Option<R> {
+    current::with_extension(State::default, f)
+}
+
+/// The same, if it exists.
+pub(crate) fn with_existing<R>(f: impl FnOnce(&mut State) -> R) -> Option<R> {
+    current::with_existing_extension(f)
+}
+
+/// A process' half of its links.
+///
+/// Unlinking takes two steps, so that a link that is made anew meanwhile, or an exit signal that is
+/// under way, cannot be mistaken (the protocol of Erlang/OTP 26): the side that unlinks marks its half
+/// and sends `Unlink` with a fresh number; only the `UnlinkAck` with that number makes it forget. While
+/// the mark is there, exit signals of the link and link requests of the peer are dropped.
+#[derive(Default)]
+pub(crate) struct Links {
+    /// The value is the number of an unlink under way, 0 if the link is active.
+    peers: HashMap<Pid, u64>,
+}
+
+impl Links {
+    /// Sets the link up from this side. True: it is new, the peer must be told.
+    pub(crate) fn link(&mut self, peer: Pid) -> bool {
+        // With an unlink under way it is set up anew: the peer sees Unlink, then Link.
+        self.peers.insert(peer, 0) != Some(0)
+    }
+
+    /// The peer has set it up.
+    pub(crate) fn linked(&mut self, peer: Pid) {
+        // With an unlink under way: the peer's request is older than our unlink in effect; dropped.
+        self.peers.entry(peer).or_insert(0);
+    }
+
+    /// Begins to unlink. True: the link was active, send `Unlink` with this number.
+    pub(crate) fn unlink(&mut self, peer: Pid, id: u64) -> bool {
+        match self.peers.get_mut(&peer) {
+            Some(unlinking @ 0) => {
+                *unlinking = id;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The peer has unlinked.
+    pub(crate) fn unlinked(&mut self, peer: Pid) {
+        if self.peers.get(&peer) == Some(&0) {
+            self.peers.remove(&peer);
+        }
+    }
+
+    /// The peer has acknowledged our unlink.
+    pub(crate) fn acknowledged(&mut self, peer: Pid, id: u64) {
+        if self.peers.get(&peer) == Some(&id) {
+            self.peers.remove(&peer);
+        }
+    }
+
+    /// The peer has ended. True: the link was active.
+    pub(crate) fn broke(&mut self, peer: Pid) -> bool {
+        self.peers.remove(&peer) == Some(0)
+    }
+
+    pub(crate) fn active(&self) -> impl Iterator<Item = Pid> + '_ {
+        self.peers.iter().filter(|(_, unlinking)| **unlinking == 0).map(|(peer, _)| *peer)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.active().count()
+    }
+}

@@ -1,0 +1,101 @@
+//! A stack on which tasks run.
+//!
+//! A carrier is a coroutine whose body is the scheduler's own loop ([`crate::worker::Worker::carry`]):
+//! it runs one task after the other by plain calls, as long as they end or go idle. Only when a task
+//! has to wait in the middle does the carrier stay with it, and the worker goes on with another one.
+//! So a task that never waits costs no switch, and a server between two messages owns no stack.
+//!
+//! # Soundness (why `spawn` is safe)
+//!
+//! A suspended stack may hold values that are not `Send`: an `Rc`, a guard, a reference into a
+//! thread-local. So:
+//!
+//! 1. A carrier is created, resumed, suspended and dropped on one thread. It is neither `Send` nor
+//!    `Sync`; debug builds compare thread numbers. Tasks that have a carrier are not movable
+//!    (`slot.rs`, `Private::is_movable`), and a rescuer leaves them alone.
+//! 2. A suspended stack is resumed until it has left its frames by return or unwinding, or it is
+//!    leaked with everything on it (a shutdown that is out of patience). It is never just freed.
+//! 3. Nothing is suspended while the thread is panicking: the count of panics is the thread's, not the
+//!    stack's (`Worker::wait` asks).
+//! 4. A carrier outlives its use: the worker owns all its carriers and drops them after its loop.
+
+use crate::{stack::Stack, worker::Worker};
+use corosensei::{Coroutine, CoroutineResult, Yielder};
+use std::{
+    cell::{Cell, UnsafeCell},
+    fmt, ptr,
+};
+
+pub(crate) struct Carrier {
+    /// `None` only before `new` is done.
+    coroutine: UnsafeCell<Option<Coroutine<(), (), (), Stack>>>,
+    /// Set when the coroutine first runs.
+    yielder: Cell<*const Yielder<(), ()>>,
+    class: u8,
+    #[cfg(debug_assertions)]
+    thread: std::thread::ThreadId,
+}
+
+impl Carrier {
+    /// A carrier on this stack, for the calling thread.
+    pub(crate) fn new(stack: Stack) -> Box<Carrier> {
+        let class = stack.class().0;
+        let carrier = Box::new(Carrier {
+            coroutine: UnsafeCell::new(None),
+            yielder: Cell::new(ptr::null()),
+            class,
+            #[cfg(debug_assertions)]
+            thread: std::thread::current().id(),
+        });
+        let this: *const Carrier = &raw const *carrier;
+        let coroutine = Coroutine::with_stack(stack, move |yielder, ()| {
+            // SAFETY: the box is kept while its coroutine runs (rule 4).
+            unsafe { &*this }.yielder.set(yielder);
+            Worker::carry();
+        });
+        // SAFETY: nobody else has seen it yet.
+        unsafe { *carrier.coroutine.get() = Some(coroutine) };
+        carrier
+    }
+
+    pub(crate) fn class(&self) -> u8 {
+        self.class
+    }
+
+    /// Runs it until it suspends. True: its loop has ended.
+    pub(crate) fn resume(&self) -> bool {
+        self.check_thread();
+        // SAFETY: rule 1: one thread, and a carrier that runs is not resumed (it is not in the worker's
+        // hands), so this is the only reference.
+        let coroutine = unsafe { &mut *self.coroutine.get() };
+        match coroutine.as_mut().map(|coroutine| coroutine.resume(())) {
+            Some(CoroutineResult::Yield(())) => false,
+            Some(CoroutineResult::Return(())) | None => true,
+        }
+    }
+
+    /// Back to the worker's own stack, until it resumes this one. Called on the carrier itself.
+    pub(crate) fn suspend(&self) {
+        self.check_thread();
+        // SAFETY: set when the coroutine began to run, and valid while it runs, which it does.
+        unsafe { (*self.yielder.get()).suspend(()) };
+    }
+
+    /// Gives it up without touching its frames (rule 2).
+    pub(crate) fn leak(self: Box<Self>) {
+        // SAFETY: as in `resume`; it does not run.
+        let coroutine = unsafe { (*self.coroutine.get()).take() };
+        std::mem::forget(coroutine);
+    }
+
+    fn check_thread(&self) {
+        #[cfg(debug_assertions)]
+        assert_eq!(self.thread, std::thread::current().id(), "a started stack has changed its thread");
+    }
+}
+
+impl fmt::Debug for Carrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Carrier").field("class", &self.class).finish_non_exhaustive()
+    }
+}

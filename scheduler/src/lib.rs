@@ -1,0 +1,98 @@
+//! The M:N scheduler of engset: tasks with mailboxes on a few worker threads.
+//!
+//! This crate is the lower half of the runtime. Programs use `engset`.
+//!
+//! # The parts, in order of reading
+//!
+//! | module | idea |
+//! |---|---|
+//! | `task` | what a task is to this crate; the seam to the crate above |
+//! | `envelope`, `depot` | what travels between tasks; where its memory comes from |
+//! | `slot`, `slab`, `owner` | a task's record; the table; whose it is |
+//! | `remote_queue`, `inbox`, `parker`, `custody` | the lock-free protocols (with `owner`, all of them) |
+//! | `carrier`, `stack`, `overflow` | stacks: what runs on them, where they are, what if one is used up |
+//! | `worker` | the loop, delivery, waiting, timers, balance |
+//! | `watchdog` | the time limit of slices; stuck workers |
+//! | `clock`, `blocking`, `metrics`, `config` | as they say |
+//! | `scheduler`, `current` | the interface from outside, and from within a task |
+//!
+//! # Invariants
+//!
+//! * It knows tasks and envelopes; it knows no process identifiers, links, names or nodes.
+//! * A task belongs to one worker at a time. A stack never changes its thread.
+//! * No lock is taken on the way of a message between two tasks, but the depot's, once in
+//!   a hundred messages.
+//! * Nothing reads the clock or draws a random number but through `clock`.
+
+// Lock-free protocols; the loom models use them as they are.
+#[doc(hidden)]
+pub mod custody;
+#[doc(hidden)]
+pub mod inbox;
+#[doc(hidden)]
+pub mod owner;
+#[doc(hidden)]
+pub mod parker;
+#[doc(hidden)]
+pub mod remote_queue;
+#[doc(hidden)]
+pub mod sync;
+
+#[cfg(not(loom))]
+mod blocking;
+#[cfg(not(loom))]
+mod carrier;
+#[cfg(not(loom))]
+mod clock;
+#[cfg(not(loom))]
+mod config;
+#[cfg(not(loom))]
+pub mod current;
+#[cfg(not(loom))]
+mod depot;
+#[cfg(not(loom))]
+mod envelope;
+#[cfg(not(loom))]
+mod metrics;
+#[cfg(not(loom))]
+mod overflow;
+#[cfg(not(loom))]
+mod own;
+#[cfg(not(loom))]
+mod run_queue;
+#[cfg(not(loom))]
+mod scheduler;
+#[cfg(not(loom))]
+mod slab;
+#[cfg(not(loom))]
+mod slot;
+#[cfg(not(loom))]
+mod stack;
+#[cfg(not(loom))]
+mod task;
+#[cfg(not(loom))]
+mod timer_wheel;
+#[cfg(not(loom))]
+mod watchdog;
+#[cfg(not(loom))]
+mod worker;
+
+#[cfg(not(loom))]
+pub use {
+    clock::Random,
+    config::{Config, MAX_WORKERS, Priority, Settings},
+    envelope::{Envelope, Kind},
+    metrics::WorkerMetrics,
+    overflow::LabelBuf,
+    scheduler::{Scheduler, SpawnError, StartError},
+    slab::MAX_TASKS,
+    task::{Body, Doomed, Handled, Hooks, LongSchedule, Outcome, Step, TaskId},
+    worker::TimerHandle,
+};
+
+/// Bytes that messages' cells take up in this OS process now, free ones included.
+#[cfg(not(loom))]
+#[must_use]
+pub fn envelope_memory() -> usize {
+    depot::allocated_bytes()
+}

@@ -1,0 +1,542 @@
+//! Starting and stopping: the threads, and what they share.
+//!
+//! # Shutdown, in steps
+//!
+//! 1. `stop_tasks`: each worker marks all its tasks doomed, and dooms what is spawned from then on. Tasks
+//!    that run end at their next reduction point, those that wait unwind, those without a stack just end.
+//!    The order is repeated until no task lives (tasks may have been on their way between two workers)
+//!    or the caller's patience ends.
+//! 2. `halt`: the workers leave their loops, let their free carriers end, and leak the stacks that are
+//!    left (`carrier.rs`, rule 2).
+//! 3. The watchdog stops, then the blocking pool; threads in a blocking call are not waited for.
+//! 4. Threads are joined, except one that is stuck in native code: it keeps `Shared` alive and ends by
+//!    itself if it ever comes back.
+
+use crate::{
+    blocking::Pool,
+    clock::Clock,
+    config::{Config, MAX_WORKERS, Settings},
+    current,
+    custody::barrier,
+    envelope::Envelope,
+    inbox::Wake,
+    metrics::WorkerMetrics,
+    overflow,
+    owner::WorkerId,
+    remote_queue::Push,
+    slab::{MAX_TASKS, Slab},
+    slot::Slot,
+    stack::{self, GuardMode, StackClass, StackError, StackRegion},
+    sync::{Mutex, lock},
+    task::{Body, Hooks, TaskId},
+    watchdog::Watchdog,
+    worker::{Control, IdleSet, Seed, Worker},
+};
+use std::{
+    any::Any,
+    fmt, io,
+    ptr::{self, NonNull},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+/// Stack of a worker thread itself, in bytes: the base loop needs little, hooks some.
+const THREAD_STACK: usize = 1024 * 1024;
+
+/// What the workers share.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) systematic: bool,
+    pub(crate) slab: Slab,
+    pub(crate) stacks: Arc<StackRegion>,
+    pub(crate) clock: Clock,
+    pub(crate) idle: IdleSet,
+    pub(crate) hooks: Arc<dyn Hooks>,
+    pub(crate) watchdog: Watchdog,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) default_class: StackClass,
+    /// Worker `n` is at `n - 1`.
+    workers: Box<[OnceLock<Box<Worker>>]>,
+    count: AtomicUsize,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// A worker's way back to the `Shared` that owns it.
+#[derive(Clone, Copy)]
+pub(crate) struct SharedRef(NonNull<Shared>);
+
+// SAFETY: a reference to something that is `Sync`.
+unsafe impl Send for SharedRef {}
+// SAFETY: as above.
+unsafe impl Sync for SharedRef {}
+
+impl std::ops::Deref for SharedRef {
+    type Target = Shared;
+
+    #[inline(always)]
+    fn deref(&self) -> &Shared {
+        // SAFETY: only workers have one, and a worker is reached through its `Shared` only, by somebody who
+        // keeps that alive: a `Scheduler`, or the worker's thread, which holds one.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+/// A scheduler. Dropping it does not stop it; see [`Scheduler::stop`].
+#[derive(Clone)]
+pub struct Scheduler {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// Why a scheduler could not be started.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A setting is out of range.
+    Setting {
+        /// Which one.
+        name: &'static str,
+        /// What it is.
+        value: usize,
+        /// What it may be.
+        allowed: &'static str,
+    },
+    /// The operating system refused memory or a thread.
+    System(io::Error),
+    /// The stacks' address range could not be set up.
+    Stacks(String),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Setting { name, value, allowed } => {
+                write!(f, "the setting {name} is {value}, but must be {allowed}")
+            }
+            StartError::System(error) => write!(f, "the system refused resources: {error}"),
+            StartError::Stacks(error) => write!(f, "no room for stacks: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            StartError::System(error) => Some(error),
+            StartError::Setting { .. } | StartError::Stacks(_) => None,
+        }
+    }
+}
+
+impl From<io::Error> for StartError {
+    fn from(error: io::Error) -> Self {
+        StartError::System(error)
+    }
+}
+
+/// Why a task could not be spawned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SpawnError {
+    /// As many tasks live as may.
+    Limit {
+        /// That many.
+        limit: u32,
+    },
+    /// The stack size asked for cannot be had.
+    Stack {
+        /// What was asked for, in bytes.
+        asked: usize,
+        /// Why not.
+        reason: String,
+    },
+    /// The scheduler has stopped.
+    Stopped,
+}
+
+impl fmt::Display for SpawnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SpawnError::Limit { limit } => write!(f, "the limit of {limit} processes is reached"),
+            SpawnError::Stack { asked, reason } => write!(f, "a stack of {asked} bytes is not possible: {reason}"),
+            SpawnError::Stopped => f.write_str("the node has stopped"),
+        }
+    }
+}
+
+impl std::error::Error for SpawnError {}
+
+impl Scheduler {
+    /// Starts the workers (none in systematic mode: [`Scheduler::run_systematic`] does their work).
+    ///
+    /// # Errors
+    ///
+    /// A setting out of range, or the system refuses memory or threads.
+    pub fn start(config: Config, hooks: Arc<dyn Hooks>) -> Result<Scheduler, StartError> {
+        let setting = |name, value, ok, allowed| {
+            if ok { Ok(()) } else { Err(StartError::Setting { name, value, allowed }) }
+        };
+        setting("workers", config.workers, (1..=MAX_WORKERS).contains(&config.workers), "1 to 250")?;
+        let max_tasks = config.max_tasks;
+        setting("max_tasks", max_tasks as usize, (1..=MAX_TASKS).contains(&max_tasks), "1 to 134217728")?;
+        setting("slice", config.slice as usize, (1..=1_000_000).contains(&config.slice), "1 to 1000000")?;
+        let default_class = stack::class_for(config.stack_size).map_err(|_| StartError::Setting {
+            name: "stack_size",
+            value: config.stack_size,
+            allowed: "more than 0 and at most 64 MiB",
+        })?;
+        barrier::init();
+        overflow::install();
+        overflow::set_describe(current::describe);
+        let systematic = config.seed.is_some();
+        let stacks = |error: StackError| StartError::Stacks(error.to_string());
+        let shared = Arc::new(Shared {
+            systematic,
+            slab: Slab::new(config.max_tasks)?,
+            stacks: StackRegion::new(config.max_tasks as usize, GuardMode::detect()).map_err(stacks)?,
+            clock: if systematic { Clock::simulated() } else { Clock::real() },
+            idle: IdleSet::default(),
+            hooks,
+            watchdog: Watchdog::default(),
+            pool: Pool::new(config.blocking_threads, config.blocking_keep, config.name.clone()),
+            default_class,
+            workers: (0..MAX_WORKERS).map(|_| OnceLock::new()).collect(),
+            count: AtomicUsize::new(0),
+            threads: Mutex::new(Vec::new()),
+            config,
+        });
+        let scheduler = Scheduler { shared };
+        if systematic {
+            scheduler.shared.new_worker();
+            return Ok(scheduler);
+        }
+        for _ in 0..scheduler.shared.config.workers {
+            scheduler.shared.start_worker()?;
+        }
+        let shared = Arc::clone(&scheduler.shared);
+        let name = format!("{}-watchdog", shared.config.name);
+        let handle = thread::Builder::new().name(name).spawn(move || shared.watchdog.run(&shared))?;
+        lock(&scheduler.shared.threads).push(handle);
+        Ok(scheduler)
+    }
+
+    /// Spawns a task from any thread. From a worker use [`crate::current::spawn`], which does not wait.
+    ///
+    /// # Errors
+    ///
+    /// The limit is reached, the stack size is impossible, or the scheduler has stopped.
+    pub fn spawn(
+        &self,
+        body: Box<dyn Body>,
+        extension: Option<Box<dyn Any + Send>>,
+        settings: Settings,
+    ) -> Result<TaskId, SpawnError> {
+        let class = self.shared.class_of(settings.stack_size)?;
+        let seed = Seed { body, extension, priority: settings.priority, class, marked: settings.marked };
+        let limit = SpawnError::Limit { limit: self.shared.slab.limit() };
+        if self.shared.systematic {
+            let worker = self.shared.worker(1).ok_or(SpawnError::Stopped)?;
+            return worker.spawn(seed).map_err(|_| limit);
+        }
+        let (reply, answer) = mpsc::channel();
+        let to = self.shared.some_worker();
+        self.shared.order(to, Control::Spawn { seed, reply });
+        answer.recv().map_err(|_| SpawnError::Stopped)?.ok_or(limit)
+    }
+
+    /// Sends from any thread. The envelope comes back if the task is dead.
+    ///
+    /// # Errors
+    ///
+    /// The task is dead.
+    pub fn send(&self, to: TaskId, envelope: Envelope) -> Result<(), Envelope> {
+        self.shared.send_from_outside(to, envelope)
+    }
+
+    /// Is the task alive as far as can be seen from here? A signal under way may be about to end it.
+    #[must_use]
+    pub fn is_alive(&self, task: TaskId) -> bool {
+        self.shared.slab.get(task.index()).is_some_and(|slot| slot.serial() == task.serial())
+    }
+
+    /// Messages that wait in the task's mailbox, as its owner last counted.
+    #[must_use]
+    pub fn queued(&self, task: TaskId) -> Option<u32> {
+        let slot = self.shared.slab.get(task.index())?;
+        (slot.serial() == task.serial()).then(|| slot.queued())
+    }
+
+    /// Was the task marked when it was spawned?
+    #[must_use]
+    pub fn is_marked(&self, task: TaskId) -> bool {
+        let slot = self.shared.slab.get(task.index());
+        slot.is_some_and(|slot| slot.is_marked() && slot.serial() == task.serial())
+    }
+
+    /// All tasks that live now, roughly: others come and go meanwhile.
+    #[must_use]
+    pub fn tasks(&self) -> Vec<TaskId> {
+        let slab = &self.shared.slab;
+        let alive = |index| {
+            let serial = slab.get(index)?.serial();
+            (serial % 2 == 1).then(|| TaskId::new(index, serial))
+        };
+        (0..slab.claimed()).filter_map(alive).collect()
+    }
+
+    /// Nanoseconds since the scheduler started.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        self.shared.clock.now()
+    }
+
+    /// What the workers have done; spare ones included.
+    #[must_use]
+    pub fn metrics(&self) -> Vec<WorkerMetrics> {
+        (0..self.shared.worker_count())
+            .filter_map(|at| self.shared.worker(at as WorkerId + 1))
+            .map(|worker| worker.metrics.snapshot(u64::from(worker.slices.load(Ordering::Relaxed))))
+            .collect()
+    }
+
+    /// Runs a systematic scheduler on this thread until `done` says so or nothing can happen any more.
+    /// False: the latter.
+    ///
+    /// # Panics
+    ///
+    /// If the scheduler is not systematic, or the thread is a worker already.
+    pub fn run_systematic(&self, done: &dyn Fn() -> bool) -> bool {
+        assert!(self.shared.systematic, "run_systematic on a scheduler with threads");
+        let Some(worker) = self.shared.worker(1) else { return false };
+        current::run_as(worker, || worker.run_until(done))
+    }
+
+    /// Ends a systematic scheduler's tasks and carriers, on this thread.
+    pub fn stop_systematic(&self) {
+        let Some(worker) = self.shared.worker(1) else { return };
+        current::run_as(worker, || {
+            self.shared.order(1, Control::StopTasks);
+            worker.run_until(&|| false);
+            self.shared.order(1, Control::Halt);
+            worker.run();
+        });
+        self.shared.pool.close();
+    }
+
+    /// Step 1 of the shutdown. True: no task is left. Not from a worker.
+    #[must_use]
+    #[allow(clippy::disallowed_methods, reason = "a thread outside waits here")]
+    pub fn stop_tasks(&self, patience: Duration) -> bool {
+        let end = self.now().saturating_add(patience.as_nanos() as u64);
+        let mut pause = Duration::from_micros(50);
+        loop {
+            for at in 0..self.shared.worker_count() {
+                self.shared.order(at as WorkerId + 1, Control::StopTasks);
+            }
+            // Whoever has a few tasks has none soon; whoever has a million need not be asked all the time.
+            thread::sleep(pause);
+            if self.tasks().is_empty() {
+                return true;
+            }
+            if self.now() >= end {
+                return false;
+            }
+            pause = (pause * 2).min(Duration::from_millis(20));
+        }
+    }
+
+    /// Steps 2 to 4 of the shutdown. True: all threads have ended. Not from a worker.
+    #[must_use]
+    #[allow(clippy::disallowed_methods, reason = "a thread outside waits here")]
+    pub fn halt(&self, patience: Duration) -> bool {
+        self.shared.watchdog.stop();
+        for at in 0..self.shared.worker_count() {
+            self.shared.order(at as WorkerId + 1, Control::Halt);
+        }
+        let end = self.now().saturating_add(patience.as_nanos() as u64);
+        let mut threads = std::mem::take(&mut *lock(&self.shared.threads));
+        loop {
+            let (ended, running): (Vec<_>, Vec<_>) = threads.into_iter().partition(JoinHandle::is_finished);
+            for handle in ended {
+                // A worker thread does not panic; if it did, its message is out already.
+                let _ = handle.join();
+            }
+            threads = running;
+            if threads.is_empty() || self.now() >= end {
+                break;
+            }
+            thread::sleep(Duration::from_micros(100));
+        }
+        self.shared.pool.close();
+        if threads.is_empty() {
+            }
+        threads.is_empty()
+    }
+
+    /// The hooks that it was started with.
+    #[must_use]
+    pub fn hooks(&self) -> &Arc<dyn Hooks> {
+        &self.shared.hooks
+    }
+
+    /// Is it the one that the calling worker belongs to?
+    #[must_use]
+    pub fn is_here(&self) -> bool {
+        current::with_shared(|shared| ptr::eq(shared, &*self.shared)).unwrap_or(false)
+    }
+
+    /// The settings that it was started with.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    /// The scheduler's threads for blocking calls run `job`. In systematic mode it runs at once.
+    pub fn run_blocking(&self, job: Box<dyn FnOnce() + Send>) {
+        if self.shared.systematic {
+            job();
+        } else {
+            self.shared.pool.run(job);
+        }
+    }
+
+    /// Cancels or reads a timer, from a thread that is no worker. The nanoseconds that were left.
+    #[must_use]
+    pub fn timer_from_outside(&self, handle: crate::TimerHandle, cancel: bool) -> Option<u64> {
+        if self.shared.systematic {
+            return self.shared.worker(1)?.timer_order(handle, cancel);
+        }
+        let (reply, answer) = mpsc::channel();
+        self.shared.order(handle.worker, Control::TimerOutside { handle, cancel, reply });
+        answer.recv().ok().flatten()
+    }
+}
+
+impl fmt::Debug for Scheduler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scheduler").field("workers", &self.shared.worker_count()).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    pub(crate) fn worker_count(&self) -> usize {
+        // Acquire: pairs with the release in `new_worker`: the entry is there.
+        self.count.load(Ordering::Acquire)
+    }
+
+    #[inline]
+    pub(crate) fn worker(&self, id: WorkerId) -> Option<&Worker> {
+        Some(self.workers.get((id as usize).checked_sub(1)?)?.get()?)
+    }
+
+    fn new_worker(self: &Arc<Self>) -> Option<WorkerId> {
+        // The lock makes the creators take turns.
+        let _turn = lock(&self.threads);
+        let at = self.count.load(Ordering::Relaxed);
+        let id = at as WorkerId + 1;
+        let worker = Worker::new(id, SharedRef(NonNull::from(&**self)));
+        self.workers.get(at)?.set(Box::new(worker)).ok()?;
+        // Release: pairs with the acquire in `worker_count`.
+        self.count.store(at + 1, Ordering::Release);
+        Some(id)
+    }
+
+    fn start_worker(self: &Arc<Self>) -> io::Result<WorkerId> {
+        let Some(id) = self.new_worker() else { return Err(io::Error::other("too many workers")) };
+        let shared = Arc::clone(self);
+        let name = format!("{}-worker-{id}", self.config.name);
+        let handle = thread::Builder::new().name(name).stack_size(THREAD_STACK).spawn(move || {
+            // Without one an overflow would be a plain crash; the program can live with that.
+            let _alternate = overflow::AltStack::install();
+            if let Some(worker) = shared.worker(id) {
+                current::run_as(worker, || worker.run());
+            }
+        })?;
+        lock(&self.threads).push(handle);
+        Ok(id)
+    }
+
+    /// One more worker, in place of a stuck one.
+    pub(crate) fn add_spare(self: &Arc<Self>) -> Option<WorkerId> {
+        if self.worker_count() >= self.config.workers + self.config.max_spares {
+            return None;
+        }
+        self.start_worker().ok()
+    }
+
+    /// Spreads spawns from outside.
+    fn some_worker(&self) -> WorkerId {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        (NEXT.fetch_add(1, Ordering::Relaxed) % self.config.workers) as WorkerId + 1
+    }
+
+    /// The worker with the most free slots to give, by its own count of ends against spawns.
+    pub(crate) fn richest_worker(&self, except: WorkerId) -> Option<WorkerId> {
+        (1..=self.worker_count() as WorkerId)
+            .filter(|id| *id != except)
+            .filter_map(|id| {
+                let worker = self.worker(id)?;
+                let surplus = worker.metrics.ended.get().checked_sub(worker.metrics.spawned.get())?;
+                Some((surplus, id))
+            })
+            .filter(|(surplus, _)| *surplus >= 4096)
+            .max()
+            .map(|(_, id)| id)
+    }
+
+    pub(crate) fn class_of(&self, stack_size: Option<usize>) -> Result<StackClass, SpawnError> {
+        match stack_size {
+            None => Ok(self.default_class),
+            Some(asked) => stack::class_for(asked)
+                .map_err(|error| SpawnError::Stack { asked, reason: error.to_string() }),
+        }
+    }
+
+    /// Sends an order.
+    pub(crate) fn order(&self, to: WorkerId, control: Control) {
+        let Some(worker) = self.worker(to) else { return };
+        let link = Envelope::signal(control).into_link().as_ptr();
+        // SAFETY: a run of one, ours; the worker's control slot lives as long as the worker, which takes
+        // all orders before it ends or drops them with its slot.
+        if unsafe { worker.control.remote.push(link, link) } == Push::Notify {
+            self.push_token(worker, worker.token_of_control());
+        }
+    }
+
+    /// The push to a slot's remote queue has asked for it: tells the owner.
+    pub(crate) fn notify(&self, slot: &Slot) {
+        self.pass_token(slot, slot.owner.id());
+    }
+
+    /// Puts a slot's token, which the caller holds, into a worker's inbox.
+    pub(crate) fn pass_token(&self, slot: &Slot, to: WorkerId) {
+        if let Some(worker) = self.worker(to) {
+            self.push_token(worker, slot.token());
+        }
+    }
+
+    fn push_token(&self, worker: &Worker, token: *mut crate::remote_queue::Link) {
+        // SAFETY: the caller holds the token; slots stay mapped.
+        if unsafe { worker.public.inbox.push(token) } == Wake::Unpark {
+            worker.public.parker.unpark();
+        }
+    }
+
+    pub(crate) fn send_from_outside(&self, to: TaskId, mut envelope: Envelope) -> Result<(), Envelope> {
+        let Some(slot) = self.slab.get(to.index()) else { return Err(envelope) };
+        if slot.serial() != to.serial() {
+            return Err(envelope);
+        }
+        envelope.address(to.serial());
+        let link = envelope.into_link().as_ptr();
+        // SAFETY: a run of one, ours; slots stay mapped.
+        if unsafe { slot.remote.push(link, link) } == Push::Notify {
+            self.notify(slot);
+        }
+        Ok(())
+    }
+}

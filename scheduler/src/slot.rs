@@ -1,0 +1,442 @@
+//! The record of a task: two cache lines, everything that a send, a wake or a switch needs.
+//!
+//! | field | who | when |
+//! |---|---|---|
+//! | `serial` | all read; the owner writes | odd: a live task; even: free. Grows by one at each change |
+//! | `owner` | all read; the owner gives, the new owner settles | `owner.rs` |
+//! | `remote`, `ready` | all push; the owner takes | `remote_queue.rs`, `inbox.rs` |
+//! | `queued` | all read; the owner writes | messages in the private lists, a hint to others |
+//! | the rest | the owner only | inside a runtime section (`custody.rs`) |
+//!
+//! 1. The private fields are reached through [`Private`] only. Making one is unsafe: the maker is in
+//!    a section of the worker that owns the slot, or a rescuer with custody of it, or it is setting up
+//!    a slot that nobody else knows yet.
+//! 2. Between two uses of a `Private` on the same slot no reference into it lives: its methods copy,
+//!    swap or call no foreign code while they borrow. So two `Private`s of one slot on one thread do
+//!    no harm.
+//! 3. Slots are never unmapped while a handle to the scheduler exists: a late push is a push to valid
+//!    memory, and the next point makes it harmless.
+//! 4. An envelope bears the low half of its receiver's serial. The owner compares when it moves it from
+//!    `remote` to the private list. Half is enough: whenever a task ends, `remote` is emptied, so what
+//!    is in it is at most one life old.
+
+use crate::{
+    carrier::Carrier,
+    envelope::{Envelope, Kind, List},
+    owner::{Owner, WorkerId},
+    remote_queue::{Link, RemoteQueue},
+    task::Body,
+};
+use std::{
+    any::Any,
+    cell::{Cell, UnsafeCell},
+    mem,
+    ptr::{self, NonNull},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+};
+
+/// What a task is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum State {
+    Free,
+    /// In a run queue, or in an adoption order on its way to one.
+    Queued,
+    Running,
+    /// Waits without a stack for something to receive.
+    Idle,
+    /// Waits with a stack for something to receive.
+    Waiting,
+    /// Waits with a stack for the reply with its tag, or to be poked; messages leave it asleep.
+    Asleep,
+}
+
+/// `bits`: there is a non-message in the outer list that has not acted yet.
+pub(crate) const SIGNALLED: u8 = 1;
+/// `bits`: it must end; its stack, if any, unwinds at its next suspension point.
+pub(crate) const DOOMED: u8 = 1 << 1;
+/// `bits`: the deadline of its wait has passed.
+pub(crate) const TIMED_OUT: u8 = 1 << 2;
+/// `bits`: somebody asked for its attention (`current::poke`).
+pub(crate) const POKED: u8 = 1 << 3;
+/// `bits`: it is ending; it cannot wait any more.
+pub(crate) const ENDING: u8 = 1 << 4;
+
+/// `queued`: the crate above wants sends to this task to take its slow path.
+const MARKED: u32 = 1 << 31;
+
+/// `timer`: none is set.
+pub(crate) const NO_TIMER: u32 = u32::MAX;
+
+/// See the head of this file.
+#[repr(C, align(128))]
+pub(crate) struct Slot {
+    serial: AtomicU64,
+    pub(crate) owner: Owner,
+    state: Cell<State>,
+    bits: Cell<u8>,
+    queued: AtomicU32,
+    pub(crate) remote: RemoteQueue,
+    ready: Link,
+    outer: UnsafeCell<List>,
+    body: UnsafeCell<Option<Box<dyn Body>>>,
+    // Second line.
+    inner: UnsafeCell<List>,
+    extension: UnsafeCell<Option<Box<dyn Any + Send>>>,
+    /// 0: waits for no reply. Odd: waits for the one with this tag (shifted left). Else: the reply.
+    answer: Cell<usize>,
+    deadline: Cell<u64>,
+    carrier: Cell<*const Carrier>,
+    timer: Cell<u32>,
+    priority: Cell<u8>,
+    class: Cell<u8>,
+    /// What it waited for before it was queued.
+    waited: Cell<State>,
+}
+
+const _: () = assert!(size_of::<Slot>() == 128);
+
+// SAFETY: the shared fields are atomics; the private ones are touched under rule 1.
+unsafe impl Sync for Slot {}
+// SAFETY: everything in it may move between threads (bodies and extensions are `Send`), but for a
+// carrier, which is only set while the task stays with its worker.
+unsafe impl Send for Slot {}
+
+impl Slot {
+    pub(crate) fn new(owner: WorkerId) -> Self {
+        Slot {
+            serial: AtomicU64::new(0),
+            owner: Owner::new(owner),
+            state: Cell::new(State::Free),
+            bits: Cell::new(0),
+            queued: AtomicU32::new(0),
+            remote: RemoteQueue::new(),
+            ready: Link::new(),
+            outer: UnsafeCell::new(List::new()),
+            body: UnsafeCell::new(None),
+            inner: UnsafeCell::new(List::new()),
+            extension: UnsafeCell::new(None),
+            answer: Cell::new(0),
+            deadline: Cell::new(u64::MAX),
+            carrier: Cell::new(ptr::null()),
+            timer: Cell::new(NO_TIMER),
+            priority: Cell::new(0),
+            class: Cell::new(0),
+            waited: Cell::new(State::Free),
+        }
+    }
+
+    /// The serial number of the task that lives here now; even: none.
+    #[inline(always)]
+    pub(crate) fn serial(&self) -> u64 {
+        // Acquire: pairs with the release in `Private::revive` and `Private::end`.
+        self.serial.load(Ordering::Acquire)
+    }
+
+    /// Messages received and not taken, as the owner last counted.
+    #[inline(always)]
+    pub(crate) fn queued(&self) -> u32 {
+        self.queued.load(Ordering::Relaxed) & !MARKED
+    }
+
+    /// Was the task marked when it was spawned?
+    #[inline(always)]
+    pub(crate) fn is_marked(&self) -> bool {
+        // Relaxed: written before the serial number is.
+        self.queued.load(Ordering::Relaxed) & MARKED != 0
+    }
+
+    /// The token (`remote_queue.rs`, rule 1).
+    pub(crate) fn token(&self) -> *mut Link {
+        (&raw const self.ready).cast_mut()
+    }
+
+    /// The slot of a token.
+    ///
+    /// # Safety
+    ///
+    /// `token` came from [`Slot::token`] of a slot that is still mapped.
+    pub(crate) unsafe fn of_token<'a>(token: NonNull<Link>) -> &'a Slot {
+        // SAFETY: contract; rule 3.
+        unsafe { &*token.as_ptr().cast_const().byte_sub(mem::offset_of!(Slot, ready)).cast::<Slot>() }
+    }
+
+    /// The private half.
+    ///
+    /// # Safety
+    ///
+    /// Rule 1.
+    #[inline(always)]
+    pub(crate) unsafe fn private(&self) -> Private<'_> {
+        Private(self)
+    }
+}
+
+/// The private half of a slot, in the hands of its owner.
+#[derive(Clone, Copy)]
+pub(crate) struct Private<'a>(&'a Slot);
+
+impl<'a> Private<'a> {
+    pub(crate) fn slot(self) -> &'a Slot {
+        self.0
+    }
+
+    #[inline(always)]
+    pub(crate) fn state(self) -> State {
+        self.0.state.get()
+    }
+
+    #[inline(always)]
+    pub(crate) fn set_state(self, state: State) {
+        self.0.state.set(state);
+    }
+
+    /// What it waited for when it was queued.
+    pub(crate) fn waited(self) -> State {
+        self.0.waited.get()
+    }
+
+    pub(crate) fn set_waited(self, state: State) {
+        self.0.waited.set(state);
+    }
+
+    #[inline(always)]
+    pub(crate) fn has(self, bits: u8) -> bool {
+        self.0.bits.get() & bits != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn set(self, bits: u8) {
+        self.0.bits.set(self.0.bits.get() | bits);
+    }
+
+    #[inline(always)]
+    pub(crate) fn clear(self, bits: u8) {
+        self.0.bits.set(self.0.bits.get() & !bits);
+    }
+
+    pub(crate) fn priority(self) -> u8 {
+        self.0.priority.get()
+    }
+
+    pub(crate) fn set_priority(self, priority: u8) {
+        self.0.priority.set(priority);
+    }
+
+    pub(crate) fn class(self) -> u8 {
+        self.0.class.get()
+    }
+
+    pub(crate) fn carrier(self) -> *const Carrier {
+        self.0.carrier.get()
+    }
+
+    pub(crate) fn set_carrier(self, carrier: *const Carrier) {
+        self.0.carrier.set(carrier);
+    }
+
+    /// May it change its worker?
+    pub(crate) fn is_movable(self) -> bool {
+        self.0.carrier.get().is_null() && self.state() != State::Running
+    }
+
+    pub(crate) fn deadline(self) -> u64 {
+        self.0.deadline.get()
+    }
+
+    pub(crate) fn set_deadline(self, deadline: u64) {
+        self.0.deadline.set(deadline);
+    }
+
+    pub(crate) fn timer(self) -> u32 {
+        self.0.timer.get()
+    }
+
+    pub(crate) fn set_timer(self, timer: u32) {
+        self.0.timer.set(timer);
+    }
+
+    pub(crate) fn take_body(self) -> Option<Box<dyn Body>> {
+        // SAFETY: rules 1 and 2.
+        unsafe { (*self.0.body.get()).take() }
+    }
+
+    pub(crate) fn put_body(self, body: Box<dyn Body>) {
+        // SAFETY: rules 1 and 2; while its body is out the field is empty, so nothing is dropped here.
+        unsafe { ptr::write(self.0.body.get(), Some(body)) }
+    }
+
+    pub(crate) fn take_extension(self) -> Option<Box<dyn Any + Send>> {
+        // SAFETY: rules 1 and 2.
+        unsafe { (*self.0.extension.get()).take() }
+    }
+
+    /// Puts it back. The field must be empty: what is there is not dropped here (rule 2).
+    pub(crate) fn put_extension(self, extension: Box<dyn Any + Send>) {
+        // SAFETY: rules 1 and 2.
+        let old = unsafe { (*self.0.extension.get()).replace(extension) };
+        if old.is_some() {
+            // Only the owner's thread could have put it there, while it held the first one.
+            mem::forget(old);
+            debug_assert!(false, "an extension was made while another was out");
+        }
+    }
+
+    /// Appends to the outer list.
+    #[inline(always)]
+    pub(crate) fn push_outer(self, envelope: Envelope) {
+        if envelope.kind() == Kind::Message {
+            self.count(1);
+        } else {
+            self.set(SIGNALLED);
+        }
+        // SAFETY: rules 1 and 2.
+        unsafe { (*self.0.outer.get()).push(envelope) };
+    }
+
+    #[inline(always)]
+    pub(crate) fn pop_outer(self) -> Option<Envelope> {
+        // SAFETY: rules 1 and 2.
+        unsafe { (*self.0.outer.get()).pop() }
+    }
+
+    #[inline(always)]
+    pub(crate) fn outer_is_empty(self) -> bool {
+        // SAFETY: rules 1 and 2.
+        unsafe { (*self.0.outer.get()).is_empty() }
+    }
+
+    #[inline(always)]
+    pub(crate) fn inner_is_empty(self) -> bool {
+        // SAFETY: rules 1 and 2.
+        unsafe { (*self.0.inner.get()).is_empty() }
+    }
+
+    pub(crate) fn push_inner(self, envelope: Envelope) {
+        // SAFETY: rules 1 and 2.
+        unsafe { (*self.0.inner.get()).push(envelope) };
+    }
+
+    #[inline(always)]
+    pub(crate) fn pop_inner(self) -> Option<Envelope> {
+        // SAFETY: rules 1 and 2.
+        unsafe { (*self.0.inner.get()).pop() }
+    }
+
+    /// Moves the whole outer list behind the inner one.
+    pub(crate) fn splice(self) {
+        // SAFETY: rules 1 and 2; the two lists are different fields.
+        unsafe { (*self.0.inner.get()).append(&mut *self.0.outer.get()) };
+    }
+
+    /// Takes the inner list out, to search it with foreign code (rule 2).
+    pub(crate) fn take_inner(self) -> List {
+        // SAFETY: rules 1 and 2.
+        mem::replace(unsafe { &mut *self.0.inner.get() }, List::new())
+    }
+
+    /// Puts it back before what has come since.
+    pub(crate) fn restore_inner(self, mut list: List) {
+        // SAFETY: rules 1 and 2.
+        let inner = unsafe { &mut *self.0.inner.get() };
+        list.append(inner);
+        mem::forget(mem::replace(inner, list));
+    }
+
+    /// Is there something in the inner list behind `position`?
+    pub(crate) fn has_behind(self, position: Option<NonNull<Link>>) -> bool {
+        // SAFETY: rules 1 and 2.
+        unsafe { (*self.0.inner.get()).has_behind(position) }
+    }
+
+    /// Counts messages in, or out with a negative number.
+    #[inline(always)]
+    pub(crate) fn count(self, by: i32) {
+        // Relaxed: the owner is the only writer, others want a hint.
+        self.0.queued.store(self.0.queued.load(Ordering::Relaxed).wrapping_add_signed(by), Ordering::Relaxed);
+    }
+
+    /// From now on the reply with this tag is awaited.
+    #[inline(always)]
+    pub(crate) fn await_reply(self, tag: u32) {
+        debug_assert!(self.0.answer.get() & 1 == 1 || self.0.answer.get() == 0);
+        self.0.answer.set((tag as usize) << 1 | 1);
+    }
+
+    /// Is the reply with this tag awaited?
+    #[inline(always)]
+    pub(crate) fn awaits(self, tag: u32) -> bool {
+        self.0.answer.get() == (tag as usize) << 1 | 1
+    }
+
+    #[inline(always)]
+    pub(crate) fn put_answer(self, reply: Envelope) {
+        self.0.answer.set(reply.into_link().as_ptr().expose_provenance());
+    }
+
+    #[inline(always)]
+    pub(crate) fn has_answer(self) -> bool {
+        let answer = self.0.answer.get();
+        answer != 0 && answer & 1 == 0
+    }
+
+    /// The reply, if it has come; and no reply is awaited any more.
+    #[inline(always)]
+    pub(crate) fn take_answer(self) -> Option<Envelope> {
+        let answer = self.0.answer.replace(0);
+        if answer & 1 == 1 {
+            return None;
+        }
+        let link = NonNull::new(ptr::with_exposed_provenance_mut::<Link>(answer))?;
+        // SAFETY: it came from `put_answer`, and the field does not hold it any more.
+        Some(unsafe { Envelope::from_link(link) })
+    }
+
+    /// A new task begins to live in a free slot. Returns its serial number.
+    pub(crate) fn revive(
+        self,
+        body: Box<dyn Body>,
+        extension: Option<Box<dyn Any + Send>>,
+        priority: u8,
+        class: u8,
+        marked: bool,
+    ) -> u64 {
+        debug_assert_eq!(self.state(), State::Free);
+        self.0.bits.set(0);
+        self.0.priority.set(priority);
+        self.0.class.set(class);
+        self.0.waited.set(State::Free);
+        self.0.state.set(State::Queued);
+        self.put_body(body);
+        if let Some(extension) = extension {
+            self.put_extension(extension);
+        }
+        if marked {
+            self.0.queued.store(MARKED, Ordering::Relaxed);
+        }
+        let serial = self.0.serial.load(Ordering::Relaxed) + 1;
+        debug_assert_eq!(serial % 2, 1);
+        // Release: pairs with the acquire in `serial`.
+        self.0.serial.store(serial, Ordering::Release);
+        serial
+    }
+
+    /// The task is dead from here on: its serial number matches no more. The slot is not free yet.
+    pub(crate) fn end(self) {
+        let serial = self.0.serial.load(Ordering::Relaxed) + 1;
+        debug_assert_eq!(serial % 2, 0);
+        // Release: pairs with the acquire in `serial`.
+        self.0.serial.store(serial, Ordering::Release);
+    }
+
+    /// The slot is free; it is left empty.
+    pub(crate) fn free(self) {
+        debug_assert!(self.outer_is_empty() && self.inner_is_empty());
+        debug_assert!(self.0.carrier.get().is_null());
+        debug_assert_eq!(self.timer(), NO_TIMER);
+        // Relaxed: the owner is the only writer.
+        self.0.queued.store(0, Ordering::Relaxed);
+        self.0.deadline.set(u64::MAX);
+        self.0.state.set(State::Free);
+    }
+}

@@ -1,0 +1,1205 @@
+//! Stacks of the stackful processes.
+//!
+//! A suspended stackful process is one stack, and a node may hold a million of them while the default
+//! `vm.max_map_count` is 65,530. So stacks are not mapped one by one: a [`StackRegion`] reserves address
+//! space in large chunks (one mapping each, committed by the kernel page by page as it is touched) and cuts
+//! them into stacks of one [`StackClass`]. The guard page below each stack is a page-table marker where the
+//! kernel has them ([`GuardMode::Kernel`], Linux 6.13 and later), which costs no mapping.
+//!
+//! On older kernels ([`GuardMode::Protect`]) a guard is `mprotect(PROT_NONE)` on one page and costs two
+//! mappings: the guard and the part of the chunk it cuts off. A stack without a guard would let safe code
+//! overwrite its neighbour, so none is ever handed out: once the process has used its share of
+//! `vm.max_map_count` (three quarters, that is about 24,500 stacks at the default) [`StackRegion::take`]
+//! answers [`StackError::NoGuard`]. The count is for the whole operating-system process, over all regions.
+//!
+//! Layout of one stack (addresses grow to the right, the stack to the left):
+//!
+//! ```text
+//! low          low + guard                              base            low + size
+//!  | guard page |  usable ...                            |  colour: (index % 8) * 256 bytes  |
+//! ```
+//!
+//! The size of a stack is all of it, guard page and colour included. The guard is one page: code that moves
+//! its stack pointer by more than a page without touching each page (foreign code built without stack
+//! probes; rustc always probes) can step over it.
+//!
+//! # Who may touch what
+//!
+//! * R1: A [`Stack`] exists only for an index whose guard is in place, and a guard is taken away only from an
+//!   index on a free list, under the region's lock ([`StackRegion::reclaim_guard`]).
+//! * R2: An index is in exactly one place: owned by one [`Stack`], on its class's `free` list (guarded), on
+//!   its `bare` list (not guarded), or not carved yet. Whoever has it, owns the memory of that stack.
+//! * R3: The chunks belong to the region, and each [`Stack`] holds an [`Arc`] of it. They are unmapped in the
+//!   region's `Drop` only, hence after the last [`Stack`], and after the [`RegionTable`] was emptied.
+//! * R4: The memory of an owned [`Stack`] is used by a coroutine only while that coroutine owns the `Stack`
+//!   or holds it by `&mut`. So `&mut Stack` outside of a coroutine means that nothing runs on it.
+//! * R5: A [`RegionTable`] is never freed, and one word describes one chunk. The signal handler reads it with
+//!   plain atomic loads and touches nothing else of the region; only the holder of the region's lock, or its
+//!   `Drop`, writes to it.
+//! * R6: Everything else of the region is behind its lock. Giving a stack back never allocates.
+
+#![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
+
+use std::fmt;
+use std::io;
+use std::num::NonZeroUsize;
+use std::ptr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use corosensei::stack::StackPointer;
+use libc::{c_int, c_void};
+
+use crate::overflow::{self, Registration};
+
+/// `MADV_GUARD_INSTALL` of Linux 6.13.
+const MADV_GUARD_INSTALL: c_int = 102;
+/// Size of the smallest class.
+const MIN_SIZE: usize = 16 << 10;
+/// Size of the largest class.
+const MAX_SIZE: usize = 64 << 20;
+/// Number of size classes.
+const CLASSES: usize = (MAX_SIZE / MIN_SIZE).trailing_zeros() as usize + 1;
+/// Address space that is reserved at a time, unless that is less than [`MIN_CHUNK_STACKS`] stacks.
+const CHUNK_BYTES: usize = 1 << 30;
+/// The least number of stacks in a chunk.
+const MIN_CHUNK_STACKS: usize = 64;
+/// Chunks a region can have: 4 TiB of address space, 16 million stacks of the default class.
+const MAX_CHUNKS: usize = 4096;
+/// How many tops are told apart, and by how many bytes: neighbours' tops shall not share cache sets.
+const COLOURS: usize = 8;
+const COLOUR_BYTES: usize = 256;
+/// A table word is the chunk's base (page aligned) with the class, plus one, in the low bits.
+const CLASS_MASK: usize = 0xf;
+/// What `vm.max_map_count` is taken for if it cannot be read.
+const DEFAULT_MAX_MAP_COUNT: usize = 65_530;
+
+const _: () = assert!(CLASSES <= CLASS_MASK);
+const _: () = assert!(COLOUR_BYTES.is_multiple_of(corosensei::stack::STACK_ALIGNMENT));
+
+/// Guards in place by `mprotect`, over all regions of the operating-system process.
+///
+/// A plain count that publishes nothing: `Relaxed` throughout, no partner.
+static PROTECT_GUARDS: AtomicUsize = AtomicUsize::new(0);
+
+/// Why there is no stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StackError {
+    /// The kernel did not reserve the address space for more stacks.
+    OutOfAddressSpace {
+        /// Bytes asked for.
+        requested: usize,
+        /// The kernel's `errno`.
+        os_error: i32,
+    },
+    /// The region's maximum number of stacks is in use.
+    TooManyStacks {
+        /// That maximum.
+        limit: usize,
+    },
+    /// This kernel has no page-table guards, and the mappings for `mprotect` guards are used up.
+    NoGuard {
+        /// How many guards there can be.
+        limit: usize,
+        /// The setting which the limit comes from.
+        max_map_count: usize,
+    },
+    /// The kernel refused to install a guard page, for another reason than the number of mappings.
+    GuardRefused {
+        /// The kernel's `errno`.
+        os_error: i32,
+    },
+    /// A stack of that size is larger than the largest class.
+    SizeTooLarge {
+        /// Bytes asked for.
+        requested: usize,
+        /// The largest possible stack.
+        max: usize,
+    },
+    /// A stack of no bytes was asked for.
+    ZeroSize,
+    /// The overflow handler's table of regions is full.
+    TooManyRegions {
+        /// How many regions there can be at a time.
+        limit: usize,
+    },
+}
+
+impl fmt::Display for StackError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::OutOfAddressSpace { requested, os_error } => write!(
+                f,
+                "the kernel did not reserve {requested} bytes of address space for stacks: {}",
+                io::Error::from_raw_os_error(os_error)
+            ),
+            Self::TooManyStacks { limit } => {
+                write!(f, "all of the {limit} stacks this node may have are in use")
+            }
+            Self::NoGuard { limit, max_map_count } => write!(
+                f,
+                "no guard page for another stack: this kernel has no MADV_GUARD_INSTALL (Linux 6.13), so \
+                 each guard costs two memory mappings, and vm.max_map_count = {max_map_count} leaves room \
+                 for {limit} of them; raise vm.max_map_count, or use stackless processes"
+            ),
+            Self::GuardRefused { os_error } => {
+                write!(
+                    f,
+                    "the kernel refused a stack's guard page: {}",
+                    io::Error::from_raw_os_error(os_error)
+                )
+            }
+            Self::SizeTooLarge { requested, max } => {
+                write!(f, "a stack of {requested} bytes is larger than the maximum of {max} bytes")
+            }
+            Self::ZeroSize => f.write_str("a stack of 0 bytes is of no use"),
+            Self::TooManyRegions { limit } => {
+                write!(f, "there are {limit} stack regions (nodes) in this program already")
+            }
+        }
+    }
+}
+
+impl std::error::Error for StackError {}
+
+/// A size class: stacks of 16 KiB, 32 KiB, ... 64 MiB, everything included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct StackClass(pub(crate) u8);
+
+impl StackClass {
+    /// 256 KiB.
+    pub(crate) const DEFAULT: Self = Self::of_power(256 << 10);
+
+    /// The class of exactly `size` bytes, a power of two in range.
+    const fn of_power(size: usize) -> Self {
+        assert!(size.is_power_of_two() && size >= MIN_SIZE && size <= MAX_SIZE);
+        Self((size / MIN_SIZE).trailing_zeros() as u8)
+    }
+
+    /// Size of a stack of this class, guard page and colour included.
+    pub(crate) const fn stack_size(self) -> usize {
+        MIN_SIZE << self.0
+    }
+
+    /// Stacks in one chunk.
+    const fn per_chunk(self) -> usize {
+        let n = CHUNK_BYTES / self.stack_size();
+        if n < MIN_CHUNK_STACKS { MIN_CHUNK_STACKS } else { n }
+    }
+
+    /// Length of one chunk.
+    const fn chunk_len(self) -> usize {
+        self.per_chunk() * self.stack_size()
+    }
+
+    const fn slot(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// The smallest class whose stacks have `size_bytes`, guard page included.
+///
+/// On a machine with pages larger than 4 KiB the smallest class is four pages.
+pub(crate) fn class_for(size_bytes: usize) -> Result<StackClass, StackError> {
+    if size_bytes == 0 {
+        return Err(StackError::ZeroSize);
+    }
+    if size_bytes > MAX_SIZE {
+        return Err(StackError::SizeTooLarge { requested: size_bytes, max: MAX_SIZE });
+    }
+    Ok(StackClass::of_power(size_bytes.max(MIN_SIZE).max(4 * page_size()).next_power_of_two()))
+}
+
+/// How guard pages are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GuardMode {
+    /// Page-table markers (`MADV_GUARD_INSTALL`): any number of them, at no mapping.
+    Kernel,
+    /// `mprotect(PROT_NONE)`: two mappings each, a limited number.
+    Protect,
+}
+
+impl GuardMode {
+    /// [`GuardMode::Kernel`] if this kernel has it, which is found out once.
+    pub(crate) fn detect() -> Self {
+        static MODE: OnceLock<GuardMode> = OnceLock::new();
+        *MODE.get_or_init(|| if kernel_has_guards() { Self::Kernel } else { Self::Protect })
+    }
+}
+
+/// Installs a guard on a page of its own, and looks whether it is one: an emulated kernel may well accept
+/// advice that it does not know.
+fn kernel_has_guards() -> bool {
+    let len = page_size();
+    let Ok(page) = map(len) else { return false };
+    // SAFETY: the page was just mapped, and only this function knows of it.
+    let works = unsafe { install_marker(page.get(), len) }.is_ok() && !kernel_can_read(page.get());
+    // SAFETY: as above; it is not used after this.
+    unsafe { unmap(page.get(), len) };
+    works
+}
+
+/// Whether the kernel can read the (aligned) word at `addr` on our behalf; never faults.
+///
+/// Adds the signals in that word to the thread's blocked ones, so it must be zero if it is readable. The
+/// system call is used directly, as the C library would read the word itself.
+fn kernel_can_read(addr: usize) -> bool {
+    const SIGSET_BYTES: usize = 8;
+    // SAFETY: the kernel checks the address, and answers EFAULT for one that it cannot read. Blocking the
+    // empty set changes nothing.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_BLOCK,
+            addr as *const c_void,
+            ptr::null_mut::<c_void>(),
+            SIGSET_BYTES,
+        )
+    };
+    !(done == -1 && errno() == libc::EFAULT)
+}
+
+/// What `mprotect` guards there can be.
+#[derive(Clone, Copy, Debug)]
+struct ProtectLimit {
+    /// For the operating-system process.
+    guards: usize,
+    max_map_count: usize,
+}
+
+impl ProtectLimit {
+    /// Three quarters of the mappings, at two mappings a guard. The rest is for everybody else.
+    fn read() -> Self {
+        let max_map_count = std::fs::read_to_string("/proc/sys/vm/max_map_count")
+            .ok()
+            .and_then(|s| s.trim().parse::<usize>().ok())
+            .unwrap_or(DEFAULT_MAX_MAP_COUNT);
+        Self { guards: max_map_count / 4 * 3 / 2, max_map_count }
+    }
+}
+
+/// Where a fault happened, if it was in a guard page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// Class of the stack.
+    pub(crate) class: StackClass,
+    /// Number of the stack within its class.
+    pub(crate) index: u32,
+    /// Bytes which the stack had for use.
+    pub(crate) usable_size: usize,
+}
+
+/// The chunks of a region, for the signal handler (R5).
+///
+/// Chunks are entered in order, so the n-th word of a class is the n-th chunk of that class.
+pub(crate) struct RegionTable {
+    guard: usize,
+    chunks: [AtomicUsize; MAX_CHUNKS],
+}
+
+impl RegionTable {
+    /// A table without chunks.
+    pub(crate) fn new() -> Self {
+        Self { guard: page_size(), chunks: [const { AtomicUsize::new(0) }; MAX_CHUNKS] }
+    }
+
+    /// Enters the chunk. Only the holder of the region's lock comes here (R5).
+    fn publish(&self, position: usize, base: usize, class: StackClass) {
+        debug_assert_eq!(base & CLASS_MASK, 0);
+        // Release: partner of the Acquire in `locate`. The chunk is mapped before it is entered.
+        self.chunks[position].store(base | (class.slot() + 1), Ordering::Release);
+    }
+
+    /// Removes all chunks. Only the region's `Drop` comes here (R5).
+    pub(crate) fn clear(&self) {
+        for chunk in &self.chunks {
+            // Release: partner of the Acquire in `locate`.
+            chunk.store(0, Ordering::Release);
+        }
+    }
+
+    /// The stack in whose guard page `addr` lies. Async-signal-safe: no lock, no allocation, no call.
+    pub(crate) fn locate(&self, addr: usize) -> Option<Fault> {
+        let mut seen = [0usize; CLASSES];
+        for chunk in &self.chunks {
+            // Acquire: partner of the Release in `publish` and `clear`.
+            let word = chunk.load(Ordering::Acquire);
+            if word == 0 {
+                return None;
+            }
+            let class = StackClass((word & CLASS_MASK) as u8 - 1);
+            let offset = addr.wrapping_sub(word & !CLASS_MASK);
+            if offset < class.chunk_len() {
+                if offset % class.stack_size() >= self.guard {
+                    return None;
+                }
+                let index = seen[class.slot()] * class.per_chunk() + offset / class.stack_size();
+                let usable_size = class.stack_size() - self.guard - colour(index);
+                return Some(Fault { class, index: index as u32, usable_size });
+            }
+            seen[class.slot()] += 1;
+        }
+        None
+    }
+}
+
+/// By how many bytes the top of that stack is lowered.
+const fn colour(index: usize) -> usize {
+    index % COLOURS * COLOUR_BYTES
+}
+
+/// The stacks of a node. Shared by its workers, who take and give back in batches.
+pub(crate) struct StackRegion {
+    mode: GuardMode,
+    guard: usize,
+    max_stacks: usize,
+    /// `mprotect` guards this region may have; those of the process are limited by `protect`.
+    guard_limit: usize,
+    protect: ProtectLimit,
+    registration: Registration,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    classes: [ClassState; CLASSES],
+    /// Chunks, over all classes.
+    chunks: usize,
+    /// Stacks which are handed out, over all classes.
+    live: usize,
+    /// `mprotect` guards in place.
+    guards: usize,
+}
+
+#[derive(Default)]
+struct ClassState {
+    /// Bases of the chunks.
+    chunks: Vec<usize>,
+    /// Stacks cut from them so far.
+    carved: usize,
+    /// Stacks to hand out again, with a guard. The last one was given back last, and its memory is warm.
+    free: Vec<u32>,
+    /// Stacks which were carved and have no guard.
+    bare: Vec<u32>,
+}
+
+impl ClassState {
+    fn low(&self, class: StackClass, index: u32) -> usize {
+        let (chunk, rest) = (index as usize / class.per_chunk(), index as usize % class.per_chunk());
+        self.chunks[chunk] + rest * class.stack_size()
+    }
+}
+
+impl StackRegion {
+    /// A region without any stacks yet, which hands out at most `max_stacks` at a time.
+    pub(crate) fn new(max_stacks: usize, mode: GuardMode) -> Result<Arc<Self>, StackError> {
+        Self::build(max_stacks, mode, usize::MAX)
+    }
+
+    /// A region with at most `guard_limit` guards in [`GuardMode::Protect`].
+    #[cfg(test)]
+    pub(crate) fn with_guard_limit(
+        max_stacks: usize,
+        mode: GuardMode,
+        guard_limit: usize,
+    ) -> Result<Arc<Self>, StackError> {
+        Self::build(max_stacks, mode, guard_limit)
+    }
+
+    fn build(max_stacks: usize, mode: GuardMode, guard_limit: usize) -> Result<Arc<Self>, StackError> {
+        let protect = ProtectLimit::read();
+        Ok(Arc::new(Self {
+            mode,
+            guard: page_size(),
+            max_stacks,
+            guard_limit: guard_limit.min(protect.guards),
+            protect,
+            registration: overflow::register()?,
+            state: Mutex::new(State::default()),
+        }))
+    }
+
+    /// Hands out a stack: of those which were given back the last one, otherwise a new one.
+    pub(crate) fn take(self: &Arc<Self>, class: StackClass) -> Result<Stack, StackError> {
+        let mut state = self.lock();
+        let index = self.take_index(&mut state, class)?;
+        Ok(self.stack(&state, class, index))
+    }
+
+    /// Hands out up to `count` stacks, pushes them to `out` and says how many they are. That they are fewer
+    /// than asked for is not an error; that there is not a single one is.
+    pub(crate) fn take_batch(
+        self: &Arc<Self>,
+        class: StackClass,
+        count: usize,
+        out: &mut Vec<Stack>,
+    ) -> Result<usize, StackError> {
+        out.reserve(count);
+        let mut state = self.lock();
+        for taken in 0..count {
+            match self.take_index(&mut state, class) {
+                Ok(index) => out.push(self.stack(&state, class, index)),
+                Err(error) if taken == 0 => return Err(error),
+                Err(_) => return Ok(taken),
+            }
+        }
+        Ok(count)
+    }
+
+    /// Gives the memory of these stacks back to the kernel; they stay taken, guarded and usable, and read as
+    /// zeroes. Sorts them by address, so that neighbours need one system call only. Says how many bytes (of
+    /// address space, not of memory) were released.
+    pub(crate) fn release_memory(stacks: &mut [Stack]) -> usize {
+        let mut released = 0;
+        for_each_run(stacks, |low, len| {
+            // SAFETY: `low..low + len` is made up of whole stacks, all of which we have by `&mut`: they are
+            // mapped (R3), ours alone (R2), and nothing runs on them (R4). Guards outlive this: page-table
+            // markers survive MADV_DONTNEED, and so does the protection of a page.
+            let done = unsafe { libc::madvise(low as *mut c_void, len, libc::MADV_DONTNEED) };
+            if done == 0 {
+                released += len;
+            }
+        });
+        released
+    }
+
+    /// The stack of this region in whose guard page `addr` lies. Async-signal-safe.
+    pub(crate) fn locate(&self, addr: usize) -> Option<Fault> {
+        self.registration.table().locate(addr)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics between two related writes under the lock: a poisoned state is a whole one.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stack(self: &Arc<Self>, state: &State, class: StackClass, index: u32) -> Stack {
+        let low = state.classes[class.slot()].low(class, index);
+        let low = NonZeroUsize::new(low).expect("the kernel maps nothing at 0");
+        Stack { region: Arc::clone(self), low, index, class }
+    }
+
+    /// Takes ownership of an index (R2) whose guard is in place (R1).
+    fn take_index(&self, state: &mut State, class: StackClass) -> Result<u32, StackError> {
+        if state.live >= self.max_stacks {
+            return Err(StackError::TooManyStacks { limit: self.max_stacks });
+        }
+        let index = match state.classes[class.slot()].free.pop() {
+            Some(index) => index,
+            None => {
+                let index = self.carve(state, class)?;
+                if let Err(error) = self.install_guard(state, class, index) {
+                    state.classes[class.slot()].bare.push(index);
+                    return Err(error);
+                }
+                index
+            }
+        };
+        state.live += 1;
+        Ok(index)
+    }
+
+    /// An index without a guard, which belongs to nobody else (R2).
+    fn carve(&self, state: &mut State, class: StackClass) -> Result<u32, StackError> {
+        let of_class = &mut state.classes[class.slot()];
+        if let Some(index) = of_class.bare.pop() {
+            return Ok(index);
+        }
+        if of_class.carved == of_class.chunks.len() * class.per_chunk() {
+            let len = class.chunk_len();
+            let error = |os_error| StackError::OutOfAddressSpace { requested: len, os_error };
+            if state.chunks == MAX_CHUNKS {
+                return Err(error(libc::ENOMEM));
+            }
+            let base = map(len).map_err(error)?;
+            self.registration.table().publish(state.chunks, base.get(), class);
+            state.chunks += 1;
+            of_class.chunks.push(base.get());
+        }
+        let index = of_class.carved as u32;
+        of_class.carved += 1;
+        // R6: there is room for every stack of this class to come back (the list is empty now).
+        of_class.free.reserve(of_class.carved);
+        Ok(index)
+    }
+
+    /// Makes the guard of an index which the caller owns and which has none.
+    fn install_guard(&self, state: &mut State, class: StackClass, index: u32) -> Result<(), StackError> {
+        let low = state.classes[class.slot()].low(class, index);
+        if self.mode == GuardMode::Kernel {
+            // SAFETY: the page is in a chunk of ours (R3) and the caller owns the stack it belongs to (R2).
+            return unsafe { install_marker(low, self.guard) }
+                .map_err(|os_error| StackError::GuardRefused { os_error });
+        }
+        let no_guard =
+            StackError::NoGuard { limit: self.guard_limit, max_map_count: self.protect.max_map_count };
+        if !(self.count_guard(state) || self.reclaim_guard(state) && self.count_guard(state)) {
+            return Err(no_guard);
+        }
+        // SAFETY: as above.
+        match unsafe { protect(low, self.guard, libc::PROT_NONE) } {
+            Ok(()) => Ok(()),
+            Err(os_error) => {
+                self.uncount_guards(state, 1);
+                // ENOMEM is the kernel's word for "too many mappings": somebody else has used the rest.
+                Err(if os_error == libc::ENOMEM { no_guard } else { StackError::GuardRefused { os_error } })
+            }
+        }
+    }
+
+    /// Takes the `mprotect` guard away from some stack that is on a free list, which makes it a bare one:
+    /// otherwise guards would stay with a class that does not need them any more.
+    fn reclaim_guard(&self, state: &mut State) -> bool {
+        let found = state
+            .classes
+            .iter_mut()
+            .enumerate()
+            .find_map(|(slot, c)| c.free.pop().map(|index| (slot, index)));
+        let Some((slot, index)) = found else { return false };
+        let class = StackClass(slot as u8);
+        let of_class = &mut state.classes[slot];
+        let low = of_class.low(class, index);
+        // SAFETY: the stack is in a chunk of ours (R3) and was on a free list, so it is ours (R2); the guard
+        // is not needed there any more (R1).
+        let bare = unsafe {
+            libc::madvise(low as *mut c_void, class.stack_size(), libc::MADV_DONTNEED);
+            protect(low, self.guard, libc::PROT_READ | libc::PROT_WRITE)
+        };
+        if bare.is_err() {
+            of_class.free.push(index);
+            return false;
+        }
+        of_class.bare.push(index);
+        self.uncount_guards(state, 1);
+        true
+    }
+
+    /// Counts one more `mprotect` guard, unless there are too many.
+    fn count_guard(&self, state: &mut State) -> bool {
+        if state.guards >= self.guard_limit {
+            return false;
+        }
+        let limit = self.protect.guards;
+        // Relaxed: see PROTECT_GUARDS.
+        let counted = PROTECT_GUARDS
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < limit).then_some(n + 1))
+            .is_ok();
+        state.guards += usize::from(counted);
+        counted
+    }
+
+    fn uncount_guards(&self, state: &mut State, count: usize) {
+        state.guards -= count;
+        // Relaxed: see PROTECT_GUARDS.
+        PROTECT_GUARDS.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    /// Takes an index back from its owner. Does not allocate (R6).
+    fn give(&self, class: StackClass, index: u32) {
+        let mut state = self.lock();
+        state.live -= 1;
+        state.classes[class.slot()].free.push(index);
+    }
+}
+
+impl Drop for StackRegion {
+    fn drop(&mut self) {
+        // R3, R5: first the handler must not find the chunks any more.
+        self.registration.table().clear();
+        let mut state = std::mem::take(self.state.get_mut().unwrap_or_else(PoisonError::into_inner));
+        for (slot, of_class) in state.classes.iter().enumerate() {
+            let len = StackClass(slot as u8).chunk_len();
+            for &base in &of_class.chunks {
+                // SAFETY: R3: mapped by `carve` with that length, and no `Stack` is left.
+                unsafe { unmap(base, len) };
+            }
+        }
+        let guards = state.guards;
+        self.uncount_guards(&mut state, guards);
+    }
+}
+
+impl fmt::Debug for StackRegion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StackRegion")
+            .field("mode", &self.mode)
+            .field("max_stacks", &self.max_stacks)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A stack of a [`StackRegion`], to which it goes back when it is dropped.
+pub(crate) struct Stack {
+    region: Arc<StackRegion>,
+    low: NonZeroUsize,
+    index: u32,
+    class: StackClass,
+}
+
+impl Stack {
+    /// The class it was taken from.
+    pub(crate) fn class(&self) -> StackClass {
+        self.class
+    }
+
+    /// Its number within its class.
+    #[cfg(test)]
+    pub(crate) fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Bytes between its guard and its top.
+    pub(crate) fn usable_size(&self) -> usize {
+        self.class.stack_size() - self.region.guard - colour(self.index as usize)
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        self.region.give(self.class, self.index);
+    }
+}
+
+impl fmt::Debug for Stack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stack")
+            .field("class", &self.class)
+            .field("index", &self.index)
+            .field("low", &format_args!("{:#x}", self.low))
+            .finish()
+    }
+}
+
+// SAFETY: the memory from the guard to the top is mapped readable and writable (R3) and ours alone (R2), the
+// page at `limit` is a guard (R1), more than MIN_STACK_SIZE lies between them (`class_for` gives at least
+// four pages, of which the guard is one and the colour is less than one), and base and limit do not change.
+unsafe impl corosensei::stack::Stack for Stack {
+    #[inline]
+    fn base(&self) -> StackPointer {
+        let base = self.low.get() + self.class.stack_size() - colour(self.index as usize);
+        StackPointer::new(base).expect("above its low end")
+    }
+
+    /// The low end of the guard page: the contract wants guards included.
+    #[inline]
+    fn limit(&self) -> StackPointer {
+        self.low
+    }
+}
+
+/// Sorts by address and calls `run(low, len)` for each maximal run of adjacent stacks.
+fn for_each_run(stacks: &mut [Stack], mut run: impl FnMut(usize, usize)) {
+    stacks.sort_unstable_by_key(|s| s.low);
+    let mut current: Option<(usize, usize)> = None;
+    for stack in stacks {
+        let (low, size) = (stack.low.get(), stack.class.stack_size());
+        current = match current {
+            Some((start, len)) if start + len == low => Some((start, len + size)),
+            other => {
+                if let Some((start, len)) = other {
+                    run(start, len);
+                }
+                Some((low, size))
+            }
+        };
+    }
+    if let Some((start, len)) = current {
+        run(start, len);
+    }
+}
+
+/// Size of a page, and of a guard.
+pub(crate) fn page_size() -> usize {
+    // SAFETY: no arguments that matter.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(size).expect("every system has a page size")
+}
+
+/// Why the last call into the C library has failed, on this thread.
+pub(crate) fn errno() -> i32 {
+    io::Error::last_os_error().raw_os_error().unwrap_or(0)
+}
+
+/// Reserves readable and writable address space that costs memory only where it is touched.
+pub(crate) fn map(len: usize) -> Result<NonZeroUsize, i32> {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    // SAFETY: a new mapping wherever the kernel likes replaces no other.
+    let base = unsafe { libc::mmap(ptr::null_mut(), len, protection, flags, -1, 0) };
+    if base == libc::MAP_FAILED {
+        return Err(errno());
+    }
+    // One touched byte shall cost one page, not 2 MiB. An error says that the kernel has no huge pages.
+    // SAFETY: the range was just mapped, and advice on huge pages does not change its contents.
+    unsafe { libc::madvise(base, len, libc::MADV_NOHUGEPAGE) };
+    Ok(NonZeroUsize::new(base as usize).expect("the kernel maps nothing at 0"))
+}
+
+/// Undoes [`map`].
+///
+/// # Safety
+///
+/// The range was mapped by [`map`], and nobody uses it any more.
+pub(crate) unsafe fn unmap(base: usize, len: usize) {
+    // SAFETY: the caller's promise.
+    let done = unsafe { libc::munmap(base as *mut c_void, len) };
+    debug_assert_eq!(done, 0, "munmap of a whole mapping of ours");
+}
+
+/// Changes the protection of a range of pages.
+///
+/// # Safety
+///
+/// The range was mapped by [`map`], and the caller owns it.
+pub(crate) unsafe fn protect(low: usize, len: usize, protection: c_int) -> Result<(), i32> {
+    // SAFETY: the caller's promise.
+    match unsafe { libc::mprotect(low as *mut c_void, len, protection) } {
+        0 => Ok(()),
+        _ => Err(errno()),
+    }
+}
+
+/// Turns a range of pages into guards by page-table markers; what they held is lost.
+///
+/// # Safety
+///
+/// The range was mapped by [`map`], and the caller owns it.
+unsafe fn install_marker(low: usize, len: usize) -> Result<(), i32> {
+    loop {
+        // SAFETY: the caller's promise.
+        if unsafe { libc::madvise(low as *mut c_void, len, MADV_GUARD_INSTALL) } == 0 {
+            return Ok(());
+        }
+        match errno() {
+            // The page tables were contended.
+            libc::EAGAIN | libc::EINTR => {}
+            error => return Err(error),
+        }
+    }
+}
+
+/// Tests which end in a signal, or count the mappings of the whole process, run in a child: the test binary
+/// starts itself again for that one test.
+#[cfg(test)]
+pub(crate) mod child {
+    use std::process::{Command, Output};
+
+    const MARK: &str = "ENGSET_TEST_CHILD";
+
+    /// Whether this is the child.
+    pub(crate) fn here() -> bool {
+        std::env::var_os(MARK).is_some()
+    }
+
+    /// Runs the test `name` of the module `module` (from `module_path!`) in a child.
+    pub(crate) fn run(module: &str, name: &str) -> Output {
+        assert!(!here(), "the child should have ended before this");
+        let module = module.split_once("::").expect("a module of a crate").1;
+        Command::new(std::env::current_exe().unwrap())
+            .args([&format!("{module}::{name}"), "--exact", "--nocapture", "--test-threads=1"])
+            .env(MARK, "1")
+            .output()
+            .unwrap()
+    }
+
+    /// Runs it, and the child must succeed with that test.
+    pub(crate) fn succeeds(module: &str, name: &str) {
+        let output = run(module, name);
+        let out = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && out.contains("1 passed"), "{output:?}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use corosensei::stack::Stack as _;
+    use corosensei::{Coroutine, CoroutineResult};
+
+    use super::*;
+
+    const DEFAULT: StackClass = StackClass::DEFAULT;
+
+    /// Both modes, or what of them this kernel has.
+    fn modes() -> Vec<GuardMode> {
+        match GuardMode::detect() {
+            GuardMode::Kernel => vec![GuardMode::Kernel, GuardMode::Protect],
+            GuardMode::Protect => vec![GuardMode::Protect],
+        }
+    }
+
+    /// The lowest page of the stack, and only that, cannot be read.
+    fn is_guarded(stack: &Stack) -> bool {
+        let (low, guard) = (stack.limit().get(), stack.region.guard);
+        !kernel_can_read(low) && !kernel_can_read(low + guard - 8) && kernel_can_read(low + guard)
+    }
+
+    /// Writes to all pages but the lowest usable one, which `is_guarded` wants to find zeroed.
+    fn touch(stack: &mut Stack) {
+        let (low, step) = (stack.limit().get(), stack.region.guard);
+        for addr in (low + 2 * step..stack.base().get()).step_by(step) {
+            // SAFETY: R2, R4.
+            unsafe { (addr as *mut u8).write_volatile(7) };
+        }
+    }
+
+    fn resident_pages(stack: &Stack) -> usize {
+        let len = stack.class().stack_size();
+        let mut pages = vec![0u8; len / stack.region.guard];
+        // SAFETY: mincore only looks at the pages, and writes one byte for each.
+        let done = unsafe { libc::mincore(stack.limit().get() as *mut c_void, len, pages.as_mut_ptr()) };
+        assert_eq!(done, 0);
+        pages.iter().filter(|&&p| p & 1 != 0).count()
+    }
+
+    fn mappings() -> usize {
+        std::fs::read_to_string("/proc/self/maps").unwrap().lines().count()
+    }
+
+    /// Runs a coroutine that uses `depth` frames of at least 1 KiB.
+    fn use_stack(stack: Stack, depth: usize) -> Stack {
+        fn frames(depth: usize) -> usize {
+            let frame = std::hint::black_box([depth as u8; 1024]);
+            if depth == 0 { 0 } else { frames(depth - 1) + 1 + usize::from(frame[0] != depth as u8) }
+        }
+        let mut coroutine = Coroutine::with_stack(stack, move |yielder, ()| {
+            yielder.suspend(());
+            frames(depth)
+        });
+        assert!(matches!(coroutine.resume(()), CoroutineResult::Yield(())));
+        assert!(matches!(coroutine.resume(()), CoroutineResult::Return(n) if n == depth));
+        coroutine.into_stack()
+    }
+
+    #[test]
+    fn regions_and_stacks_are_shared_and_sent() {
+        fn check<T: Send + Sync>() {}
+        check::<StackRegion>();
+        check::<Stack>();
+        check::<StackError>();
+    }
+
+    #[test]
+    fn sizes_map_to_classes() {
+        assert_eq!(class_for(0), Err(StackError::ZeroSize));
+        assert_eq!(class_for(1).unwrap().stack_size(), MIN_SIZE.max(4 * page_size()));
+        assert_eq!(class_for(256 << 10), Ok(DEFAULT));
+        assert_eq!(DEFAULT.stack_size(), 256 << 10);
+        assert_eq!(class_for((256 << 10) + 1).unwrap().stack_size(), 512 << 10);
+        let max = class_for(MAX_SIZE).unwrap();
+        assert_eq!((max.stack_size(), max.slot()), (MAX_SIZE, CLASSES - 1));
+        assert_eq!(
+            class_for(MAX_SIZE + 1),
+            Err(StackError::SizeTooLarge { requested: MAX_SIZE + 1, max: MAX_SIZE })
+        );
+        assert_eq!(
+            class_for(usize::MAX),
+            Err(StackError::SizeTooLarge { requested: usize::MAX, max: MAX_SIZE })
+        );
+        for slot in 0..CLASSES {
+            let class = StackClass(slot as u8);
+            assert!(class.per_chunk() >= MIN_CHUNK_STACKS && class.chunk_len() >= CHUNK_BYTES);
+        }
+    }
+
+    #[test]
+    fn stacks_come_back_last_in_first_out() {
+        for mode in modes() {
+            let region = StackRegion::new(100, mode).unwrap();
+            assert!(format!("{region:?}").contains(&format!("{mode:?}")));
+            let (a, b, c) =
+                (region.take(DEFAULT).unwrap(), region.take(DEFAULT).unwrap(), region.take(DEFAULT).unwrap());
+            assert_eq!((a.index(), b.index(), c.index()), (0, 1, 2));
+            drop(b);
+            drop(a);
+            drop(c);
+            let mut batch = Vec::new();
+            assert_eq!(region.take_batch(DEFAULT, 4, &mut batch), Ok(4));
+            assert_eq!(batch.iter().map(Stack::index).collect::<Vec<_>>(), [2, 0, 1, 3]);
+            assert!(batch.iter().all(is_guarded));
+            assert_eq!(region.take_batch(DEFAULT, 0, &mut batch), Ok(0));
+        }
+    }
+
+    #[test]
+    fn every_class_has_disjoint_guarded_coloured_stacks() {
+        for mode in modes() {
+            let region = StackRegion::new(1000, mode).unwrap();
+            let mut all = Vec::new();
+            for slot in class_for(1).unwrap().slot()..CLASSES {
+                let class = StackClass(slot as u8);
+                assert_eq!(region.take_batch(class, 9, &mut all), Ok(9));
+            }
+            for stack in &all {
+                let (base, low) = (stack.base().get(), stack.limit().get());
+                assert_eq!(base % corosensei::stack::STACK_ALIGNMENT, 0);
+                assert_eq!(base, low + stack.class().stack_size() - stack.index() as usize % 8 * 256);
+                assert_eq!(base - low - stack.region.guard, stack.usable_size());
+                assert!(stack.usable_size() > corosensei::stack::MIN_STACK_SIZE);
+                assert!(is_guarded(stack), "{stack:?}");
+                assert!(kernel_can_read(base - 8));
+            }
+            all.sort_unstable_by_key(|s| s.low);
+            assert!(all.windows(2).all(|w| w[0].low.get() + w[0].class.stack_size() <= w[1].low.get()));
+            for stack in all {
+                drop(use_stack(stack, 2));
+            }
+        }
+    }
+
+    #[test]
+    fn locate_finds_guards_and_nothing_else() {
+        let region = StackRegion::new(100_000, GuardMode::detect()).unwrap();
+        let large = class_for(1 << 20).unwrap();
+        // More than a chunk of each of two classes, taken in turns.
+        let mut stacks = Vec::new();
+        for _ in 0..3 {
+            region.take_batch(DEFAULT, 3000, &mut stacks).unwrap();
+            region.take_batch(large, 700, &mut stacks).unwrap();
+        }
+        for stack in &stacks {
+            let (low, guard) = (stack.limit().get(), region.guard);
+            let fault =
+                Some(Fault { class: stack.class(), index: stack.index(), usable_size: stack.usable_size() });
+            assert_eq!(region.locate(low), fault);
+            assert_eq!(region.locate(low + guard - 1), fault);
+            assert_eq!(overflow::find(low + 8), fault);
+            assert_eq!(region.locate(low + guard), None);
+            assert_eq!(region.locate(stack.base().get() - 1), None);
+        }
+        assert_eq!(region.locate(0), None);
+        assert_eq!(region.locate(usize::MAX), None);
+        assert_eq!(region.locate(&raw const stacks as usize), None);
+    }
+
+    #[test]
+    fn the_maximum_is_a_maximum_of_stacks_in_use() {
+        let region = StackRegion::new(3, GuardMode::detect()).unwrap();
+        let mut batch = Vec::new();
+        assert_eq!(region.take_batch(DEFAULT, 10, &mut batch), Ok(3));
+        let full = StackError::TooManyStacks { limit: 3 };
+        assert_eq!(region.take(DEFAULT).unwrap_err(), full);
+        assert_eq!(region.take_batch(DEFAULT, 1, &mut batch), Err(full));
+        batch.clear();
+        let small = class_for(1).unwrap();
+        assert_eq!(region.take_batch(small, 10, &mut batch), Ok(3));
+    }
+
+    #[test]
+    fn the_last_stack_keeps_the_chunks_mapped() {
+        let region = StackRegion::new(10, GuardMode::detect()).unwrap();
+        let stack = region.take(DEFAULT).unwrap();
+        drop(region);
+        let low = stack.limit().get();
+        assert!(overflow::find(low).is_some());
+        drop(use_stack(stack, 10));
+    }
+
+    #[test]
+    fn protect_mode_refuses_when_guards_run_out() {
+        let region = StackRegion::with_guard_limit(1000, GuardMode::Protect, 40).unwrap();
+        let mut stacks = Vec::new();
+        assert_eq!(region.take_batch(DEFAULT, 100, &mut stacks), Ok(40));
+        let Err(error @ StackError::NoGuard { limit: 40, max_map_count }) = region.take(DEFAULT) else {
+            panic!("a stack without a guard");
+        };
+        assert!(max_map_count > 40);
+        let text = error.to_string();
+        assert!(
+            text.contains("40") && text.contains(&format!("vm.max_map_count = {max_map_count}")),
+            "{text}"
+        );
+
+        // A guard that is not needed goes over to another class, and comes back.
+        let small = class_for(1).unwrap();
+        touch(&mut stacks[0]);
+        let freed = stacks.swap_remove(0).index();
+        let other = region.take(small).unwrap();
+        assert!(is_guarded(&other));
+        assert!(region.take(DEFAULT).is_err() && region.take(small).is_err());
+        drop(use_stack(other, 2));
+        let again = region.take(DEFAULT).unwrap();
+        assert_eq!(again.index(), freed);
+        assert!(is_guarded(&again) && stacks.iter().all(is_guarded));
+        assert_eq!(resident_pages(&again), 1, "only what is_guarded has read");
+    }
+
+    #[test]
+    fn protect_mode_stays_within_the_process_limit() {
+        if !child::here() {
+            return child::succeeds(module_path!(), "protect_mode_stays_within_the_process_limit");
+        }
+        let limit = ProtectLimit::read();
+        let (first, second) = (
+            StackRegion::new(usize::MAX, GuardMode::Protect).unwrap(),
+            StackRegion::new(usize::MAX, GuardMode::Protect).unwrap(),
+        );
+        let class = class_for(1).unwrap();
+        let mut stacks = Vec::new();
+        // A system may have set max_map_count very high; then there is no need to go to its end.
+        let most = limit.guards.min(100_000);
+        assert_eq!(first.take_batch(class, most / 2, &mut stacks), Ok(most / 2));
+        assert_eq!(second.take_batch(class, most - most / 2, &mut stacks), Ok(most - most / 2));
+        assert!(mappings() < limit.max_map_count / 4 * 3 + 200);
+        if most == limit.guards {
+            let no_guard = StackError::NoGuard { limit: limit.guards, max_map_count: limit.max_map_count };
+            assert_eq!(first.take(class).unwrap_err(), no_guard);
+            assert_eq!(second.take(class).unwrap_err(), no_guard);
+        }
+        // The end of a region frees its guards.
+        drop(first);
+        stacks.retain(|s| Arc::ptr_eq(&s.region, &second));
+        assert!(second.take(class).is_ok());
+    }
+
+    #[test]
+    fn a_hundred_thousand_stacks_need_few_mappings() {
+        if !child::here() {
+            return child::succeeds(module_path!(), "a_hundred_thousand_stacks_need_few_mappings");
+        }
+        if GuardMode::detect() != GuardMode::Kernel {
+            return;
+        }
+        let region = StackRegion::new(100_000, GuardMode::Kernel).unwrap();
+        let mut stacks = Vec::new();
+        while stacks.len() < 100_000 {
+            region.take_batch(DEFAULT, 64.min(100_000 - stacks.len()), &mut stacks).unwrap();
+        }
+        assert_eq!(region.take(DEFAULT).unwrap_err(), StackError::TooManyStacks { limit: 100_000 });
+        assert!(stacks.iter().all(is_guarded));
+        let count = mappings();
+        assert!(count < 200, "{count} mappings");
+    }
+
+    #[test]
+    fn address_space_that_runs_out_is_a_typed_error() {
+        if !child::here() {
+            return child::succeeds(module_path!(), "address_space_that_runs_out_is_a_typed_error");
+        }
+        let region = StackRegion::new(usize::MAX, GuardMode::detect()).unwrap();
+        let kept = region.take(DEFAULT).unwrap();
+        let cap = libc::rlimit { rlim_cur: 2 << 30, rlim_max: 2 << 30 };
+        // SAFETY: only reads `cap`.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &cap) }, 0);
+        let largest = class_for(MAX_SIZE).unwrap();
+        assert_eq!(
+            region.take(largest).unwrap_err(),
+            StackError::OutOfAddressSpace { requested: largest.chunk_len(), os_error: libc::ENOMEM }
+        );
+        drop(use_stack(kept, 10));
+    }
+
+    #[test]
+    fn adjacent_stacks_are_one_run() {
+        let region = StackRegion::new(100, GuardMode::detect()).unwrap();
+        let mut stacks = Vec::new();
+        region.take_batch(DEFAULT, 10, &mut stacks).unwrap();
+        let size = DEFAULT.stack_size();
+        let low = stacks[0].low.get();
+        drop(stacks.remove(4));
+        stacks.reverse();
+        let mut runs = Vec::new();
+        for_each_run(&mut stacks, |low, len| runs.push((low, len)));
+        assert_eq!(runs, [(low, 4 * size), (low + 5 * size, 5 * size)]);
+        for_each_run(&mut [], |_, _| panic!("no stacks, no run"));
+    }
+
+    #[test]
+    fn released_memory_is_gone_and_guards_are_not() {
+        for mode in modes() {
+            let region = StackRegion::new(100, mode).unwrap();
+            let mut stacks = Vec::new();
+            region.take_batch(DEFAULT, 8, &mut stacks).unwrap();
+            let neighbour = stacks.remove(3);
+            let mut neighbour = use_stack(neighbour, 100);
+            touch(&mut neighbour);
+            stacks.iter_mut().for_each(touch);
+            let pages = DEFAULT.stack_size() / region.guard;
+            assert!(stacks.iter().all(|s| resident_pages(s) == pages - 2));
+            assert_eq!(StackRegion::release_memory(&mut stacks), 7 * DEFAULT.stack_size());
+            assert!(stacks.iter().all(|s| resident_pages(s) == 0));
+            assert!(resident_pages(&neighbour) >= pages - 2, "it was not among them");
+            assert!(stacks.iter().all(is_guarded));
+            for stack in stacks {
+                let stack = use_stack(stack, 100);
+                assert!(resident_pages(&stack) >= 25);
+            }
+        }
+    }
+
+    /// In a child: touches the guard of a stack whose memory was released.
+    fn touch_guard(mode: GuardMode) {
+        let region = StackRegion::new(100, mode).unwrap();
+        let mut stacks = Vec::new();
+        region.take_batch(DEFAULT, 3, &mut stacks).unwrap();
+        StackRegion::release_memory(&mut stacks);
+        let guard = stacks[1].limit().get() + region.guard;
+        // SAFETY: R2, R4; not a guard.
+        unsafe { (guard as *mut u8).write_volatile(1) };
+        // SAFETY: none; the test is that this faults.
+        unsafe { ((guard - 1) as *mut u8).write_volatile(1) };
+    }
+
+    #[test]
+    fn kernel_guard_faults() {
+        if child::here() {
+            touch_guard(GuardMode::Kernel);
+        } else if GuardMode::detect() == GuardMode::Kernel {
+            let output = child::run(module_path!(), "kernel_guard_faults");
+            assert_eq!(output.status.signal(), Some(libc::SIGSEGV), "{output:?}");
+        }
+    }
+
+    #[test]
+    fn protect_guard_faults() {
+        if child::here() {
+            touch_guard(GuardMode::Protect);
+        } else {
+            let output = child::run(module_path!(), "protect_guard_faults");
+            assert_eq!(output.status.signal(), Some(libc::SIGSEGV), "{output:?}");
+        }
+    }
+
+    #[test]
+    fn workers_take_and_give_at_once() {
+        let region = StackRegion::new(64, GuardMode::detect()).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let mut mine = Vec::new();
+                    for round in 0..200 {
+                        region.take_batch(DEFAULT, 1 + round % 16, &mut mine).unwrap();
+                        for stack in mine.drain(..) {
+                            drop(use_stack(stack, 1));
+                        }
+                    }
+                });
+            }
+        });
+        let state = region.lock();
+        assert_eq!(state.live, 0);
+        let mut free = state.classes[DEFAULT.slot()].free.clone();
+        free.sort_unstable();
+        assert!(free.iter().map(|&i| i as usize).eq(0..state.classes[DEFAULT.slot()].carved));
+    }
+
+    #[test]
+    fn errors_say_what_to_do() {
+        let texts = [
+            StackError::OutOfAddressSpace { requested: 1 << 30, os_error: libc::ENOMEM },
+            StackError::TooManyStacks { limit: 5 },
+            StackError::NoGuard { limit: 5, max_map_count: 6 },
+            StackError::GuardRefused { os_error: libc::EINVAL },
+            StackError::SizeTooLarge { requested: 9, max: 8 },
+            StackError::ZeroSize,
+            StackError::TooManyRegions { limit: 3 },
+        ]
+        .map(|e| {
+            let e: Box<dyn std::error::Error> = Box::new(e);
+            e.to_string()
+        });
+        assert!(texts[0].contains("1073741824") && texts[0].contains("Cannot allocate memory"));
+        assert!(texts.iter().all(|t| t.len() > 20));
+    }
+}

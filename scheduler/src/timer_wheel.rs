@@ -1,0 +1,433 @@
+//! The timers of one worker: a hierarchical timing wheel.
+//!
+//! Source: G. Varghese, A. Lauck, "Hashed and Hierarchical Timing Wheels: Data Structures for the
+//! Efficient Implementation of a Timer Facility", SOSP 1987, scheme 7.
+//!
+//! The idea: write ticks as numbers of base 64. A deadline is filed by the highest digit in which it
+//! differs from the current tick: that digit's place is its level, the digit itself its slot. So a
+//! timer is set or cancelled by one list operation, whatever its distance, and when the current tick
+//! reaches a slot of an upper level, the entries of that slot agree with it in one digit more and move
+//! down ("cascade"), at most once per level in their life. No time is read here: what a tick lasts, and
+//! which tick it is, the caller says. Bitmaps of the occupied slots let a turn go from one event to the
+//! next, so that the length of an idle stretch does not matter.
+//!
+//! Most timers of a message-passing program are cancelled (the answer came) and never cascade; that is
+//! why setting and cancelling are made cheap and the ordering is left for later.
+//!
+//! # Invariants
+//!
+//! Let `now` be the current tick, and `at = max(deadline, now at the time of filing)` of an entry.
+//!
+//! 1. `at >= now` for every entry, so that no entry is early and none is passed over.
+//! 2. The list of an entry is a function of `at` and `now` (and `floor`, see 5) alone: level `l` is the
+//!    place of the highest base 64 digit in which `at` and `now` differ (0 if they do not), the slot is
+//!    digit `l` of `at`. Hence slots of level 0 hold one tick each; slots of a level are in order, none
+//!    wraps; and all of a level is due before anything of the level above.
+//! 3. By 2, slot 0 of an upper level would stay empty, as a digit that exceeds another is not 0. The one
+//!    of the top level serves as the list of what differs from `now` above all levels ("far"). It
+//!    is filed anew when the top level has turned once, at the next multiple of 64^6.
+//! 4. By 2, entries of equal `at` are at any time in one list. As lists are appended to and cascade
+//!    from the front, they stay in the order of insertion.
+//! 5. `floor` is 0, or the level of a list that a turn began to cascade and left because of its limit:
+//!    the list of digit `floor` of `now`. Until it is empty, nothing fires, and what would be filed below
+//!    `floor` is appended to it, or it would overtake entries that were set before.
+//! 6. A bit of `occupied` is set if and only if the list is not empty.
+//! 7. An entry has a value if and only if it is in a list. Without one it is in the free list, unless its
+//!    generations are used up; then it is in none and stays unused. No (index, generation) is ever given
+//!    out twice, not even if the slab shrinks and grows again.
+
+use std::fmt;
+
+#[cfg(test)]
+mod tests;
+
+/// Bits of a digit.
+const BITS: u32 = 6;
+/// Slots of a level: as many as a word has bits.
+const SLOTS: usize = 1 << BITS;
+/// Levels of the wheel.
+const LEVELS: usize = 6;
+/// The list of the entries that are too far for any level (invariant 3).
+const FAR: usize = (LEVELS - 1) * SLOTS;
+/// "None" for indices of entries.
+const NIL: u32 = u32::MAX;
+/// The generation that is never given out: an entry that has reached it is not used any more.
+const USED_UP: u32 = u32::MAX;
+/// A slab of up to so many entries is kept, however empty.
+const SHRINK_MIN: usize = 4096;
+/// Cascading moves allowed to a limited turn for each value it may yield. An entry moves at most 5
+/// times, typically twice, so that it is seldom the moves that end a turn.
+const MOVES_PER_VALUE: usize = 4;
+
+/// Names one timer of one wheel. The key of a timer that fired or was cancelled matches nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct TimerKey {
+    /// The entry in the slab.
+    pub(crate) index: u32,
+    /// Which use of that entry.
+    pub(crate) generation: u32,
+}
+
+/// A timer, or a free place for one.
+struct Entry<T> {
+    deadline: u64,
+    value: Option<T>,
+    prev: u32,
+    /// The next of the list, or of the free list.
+    next: u32,
+    generation: u32,
+    /// The list it is in. It follows from invariant 2, but is cheaper to keep than to work out.
+    list: u16,
+}
+
+#[derive(Clone, Copy)]
+struct List {
+    head: u32,
+    tail: u32,
+}
+
+/// A hierarchical timing wheel; see the head of this module.
+pub(crate) struct TimerWheel<T> {
+    now: u64,
+    /// The level of the list left half cascaded, or 0 (invariant 5).
+    floor: u32,
+    free: u32,
+    len: usize,
+    /// When `len` has fallen to this, it is worth looking for memory to give back.
+    shrink_at: usize,
+    occupied: [u64; LEVELS],
+    lists: [List; LEVELS * SLOTS],
+    entries: Vec<Entry<T>>,
+    /// Generations of the entries given back, the one to come back first on top. Without it a key from
+    /// before the shrinking could match an entry of the time after.
+    given_back: Vec<u32>,
+}
+
+/// The digit of `tick` at place `level`.
+#[inline]
+fn digit(tick: u64, level: u32) -> usize {
+    (tick >> (BITS * level)) as usize % SLOTS
+}
+
+impl<T> TimerWheel<T> {
+    /// An empty wheel that stands at tick `now`. Allocates nothing.
+    pub(crate) fn new(now: u64) -> Self {
+        TimerWheel {
+            now,
+            floor: 0,
+            free: NIL,
+            len: 0,
+            shrink_at: 0,
+            occupied: [0; LEVELS],
+            lists: [List { head: NIL, tail: NIL }; LEVELS * SLOTS],
+            entries: Vec::new(),
+            given_back: Vec::new(),
+        }
+    }
+
+    /// How many timers are set.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether no timer is set.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Sets a timer for tick `deadline`. One that the wheel has reached or passed already counts as set
+    /// for the tick where the wheel stands, and fires at the next turn.
+    #[inline]
+    pub(crate) fn insert(&mut self, deadline: u64, value: T) -> TimerKey {
+        if self.free == NIL {
+            self.grow();
+        }
+        let index = self.free;
+        let entry = &mut self.entries[index as usize];
+        self.free = entry.next;
+        entry.deadline = deadline;
+        entry.value = Some(value);
+        let generation = entry.generation;
+        self.len += 1;
+        self.file(index, deadline);
+        TimerKey { index, generation }
+    }
+
+    /// Takes a timer out before it fires, with its deadline as it was given. `None` if it has fired or
+    /// was cancelled.
+    #[inline]
+    pub(crate) fn cancel(&mut self, key: TimerKey) -> Option<(u64, T)> {
+        self.get(key)?;
+        self.remove(key.index)
+    }
+
+    /// The deadline, as it was given, and the value of a timer that is set.
+    #[inline]
+    pub(crate) fn get(&self, key: TimerKey) -> Option<(u64, &T)> {
+        let entry = self.entries.get(key.index as usize)?;
+        if entry.generation != key.generation {
+            return None;
+        }
+        Some((entry.deadline, entry.value.as_ref()?))
+    }
+
+    /// A tick such that no turn before it does anything, and one at it fires timers or at least
+    /// brings the first ones nearer; `None` if no timer is set.
+    ///
+    /// It is the first deadline itself if that is in the 64 ticks' block where the wheel stands, else the
+    /// start of the first occupied slot. Who sleeps until then and turns wakes at most 5 times for nothing
+    /// per timer, and once per 64^6 ticks while one is farther off than the wheel reaches. If a timer is overdue or a limited turn was cut short amid a
+    /// slot, it is a tick not after the one turned to.
+    #[inline]
+    pub(crate) fn next_wakeup(&self) -> Option<u64> {
+        self.first().map(|(_, start)| start)
+    }
+
+    /// Goes on to tick `now` and appends to `out` the values of all timers with `deadline <= now`, in the
+    /// order of deadlines, those of one tick in the order of insertion. (A timer set for a tick already
+    /// passed ranks as if set for the tick at which the wheel stood.) A `now` before that of an
+    /// earlier turn is no error; nothing comes out early for it.
+    #[inline]
+    pub(crate) fn turn(&mut self, now: u64, out: &mut Vec<T>) {
+        self.turn_limited(now, usize::MAX, out);
+    }
+
+    /// As [`turn`](Self::turn), but yields at most `max` values and cascades at most a fixed multiple of
+    /// `max` entries (the once-in-64^6-ticks review of far deadlines excepted). True if it was stopped by
+    /// that: the next call goes on where it stopped, in the same order. Then fewer than `max`
+    /// values may have come out, even none, and the next call may find none due.
+    pub(crate) fn turn_limited(&mut self, now: u64, max: usize, out: &mut Vec<T>) -> bool {
+        // Cancelling may have emptied the half cascaded list.
+        if self.occupied[self.floor as usize] >> digit(self.now, self.floor) & 1 == 0 {
+            self.floor = 0;
+        }
+        let mut values = max;
+        let mut moves = max.saturating_mul(MOVES_PER_VALUE);
+        while let Some((list, start)) = self.first() {
+            if start > now {
+                break;
+            }
+            // Nothing is due before `start`, so the invariants hold with it as the current tick, but
+            // for the list at hand, which is to be emptied.
+            self.now = if list == FAR { self.far_block(now) } else { start };
+            if list >= SLOTS {
+                if !self.cascade(list, &mut moves) {
+                    return true;
+                }
+                continue;
+            }
+            while self.lists[list].head != NIL {
+                if values == 0 {
+                    return true;
+                }
+                values -= 1;
+                out.extend(self.remove(self.lists[list].head).map(|(_, value)| value));
+            }
+        }
+        self.now = self.now.max(now);
+        false
+    }
+
+    /// Cancels every timer whose value `keep` refuses, and moves those values to `refused` (the caller
+    /// decides where their destructors run). Takes time in proportion to the most timers that were set
+    /// at once since memory was last given back.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&T) -> bool, refused: &mut Vec<T>) {
+        let mut index = 0;
+        // Not a range: the slab may shrink on the way.
+        while let Some(entry) = self.entries.get(index as usize) {
+            if entry.value.as_ref().is_some_and(|value| !keep(value)) {
+                refused.extend(self.remove(index).map(|(_, value)| value));
+            }
+            index += 1;
+        }
+    }
+
+    /// The key of the timer that is in this place of the slab now.
+    pub(crate) fn key_at(&self, index: u32) -> TimerKey {
+        let generation = self.entries.get(index as usize).map_or(0, |entry| entry.generation);
+        TimerKey { index, generation }
+    }
+
+    /// The value of a timer, to change it.
+    pub(crate) fn get_mut(&mut self, key: TimerKey) -> Option<&mut T> {
+        let entry = self.entries.get_mut(key.index as usize)?;
+        if entry.generation != key.generation {
+            return None;
+        }
+        entry.value.as_mut()
+    }
+
+    /// The list to be dealt with first, and the tick at which it is due.
+    #[inline]
+    fn first(&self) -> Option<(usize, u64)> {
+        let slot = digit(self.now, self.floor);
+        if self.occupied[self.floor as usize] >> slot & 1 != 0 {
+            return Some((self.floor as usize * SLOTS + slot, self.now));
+        }
+        let level = self.occupied.iter().position(|&slots| slots != 0)?;
+        let slots = self.occupied[level];
+        // On the top level slot 0 means far and comes last, as if it were slot 64.
+        let slot = if level == LEVELS - 1 {
+            slots.rotate_right(1).trailing_zeros() + 1
+        } else {
+            slots.trailing_zeros()
+        };
+        let shift = BITS * level as u32;
+        let block = self.now >> (shift + BITS) << (shift + BITS);
+        // No overflow: in the last block of all nothing can be far.
+        Some((level * SLOTS + slot as usize % SLOTS, block + (u64::from(slot) << shift)))
+    }
+
+    /// The start of the first block of 64^6 ticks that has a far deadline in it, but not after tick `end`.
+    /// The far list is reviewed there and not in each block between, of which there may be 2^28.
+    #[cold]
+    fn far_block(&self, end: u64) -> u64 {
+        let (mut nearest, mut index) = (end, self.lists[FAR].head);
+        while let Some(entry) = self.entries.get(index as usize) {
+            nearest = nearest.min(entry.deadline);
+            index = entry.next;
+        }
+        let shift = BITS * LEVELS as u32;
+        nearest >> shift << shift
+    }
+
+    /// Files the entries of an upper `list` anew, as the current tick has come to its start. False if
+    /// `moves` were not enough.
+    fn cascade(&mut self, list: usize, moves: &mut usize) -> bool {
+        self.floor = 0;
+        // What is still too far is appended to the very list that is being emptied; hence the marker.
+        let last = self.lists[list].tail;
+        loop {
+            // If the far list were left half done, one could not tell which half an entry is in.
+            if list != FAR {
+                if *moves == 0 {
+                    self.floor = (list / SLOTS) as u32;
+                    return false;
+                }
+                *moves -= 1;
+            }
+            let index = self.lists[list].head;
+            self.unlink(index);
+            self.file(index, self.entries[index as usize].deadline);
+            if index == last {
+                return true;
+            }
+        }
+    }
+
+    /// Appends an entry that is in no list to the one where it belongs by invariants 2, 3 and 5.
+    #[inline]
+    fn file(&mut self, index: u32, deadline: u64) {
+        let at = deadline.max(self.now);
+        let level = ((at ^ self.now) | 1).ilog2() / BITS;
+        let level = level.max(self.floor);
+        let list = if level < LEVELS as u32 { level as usize * SLOTS + digit(at, level) } else { FAR };
+        let tail = std::mem::replace(&mut self.lists[list].tail, index);
+        if tail == NIL {
+            self.lists[list].head = index;
+            self.occupied[list / SLOTS] |= 1 << (list % SLOTS);
+        } else {
+            self.entries[tail as usize].next = index;
+        }
+        let entry = &mut self.entries[index as usize];
+        entry.prev = tail;
+        entry.next = NIL;
+        entry.list = list as u16;
+    }
+
+    /// Takes an entry out of its list. Its own links are left as they are.
+    #[inline]
+    fn unlink(&mut self, index: u32) {
+        let Entry { prev, next, list, .. } = self.entries[index as usize];
+        let list = usize::from(list);
+        if prev == NIL {
+            self.lists[list].head = next;
+        } else {
+            self.entries[prev as usize].next = next;
+        }
+        if next == NIL {
+            self.lists[list].tail = prev;
+        } else {
+            self.entries[next as usize].prev = prev;
+        }
+        if prev == NIL && next == NIL {
+            self.occupied[list / SLOTS] &= !(1 << (list % SLOTS));
+        }
+    }
+
+    /// Takes an entry that is in a list out of it and frees it.
+    #[inline]
+    fn remove(&mut self, index: u32) -> Option<(u64, T)> {
+        self.unlink(index);
+        let entry = &mut self.entries[index as usize];
+        let removed = entry.value.take().map(|value| (entry.deadline, value));
+        entry.generation += 1;
+        // The last freed is used next, as it is in the cache. This makes the generations of an entry go
+        // fast: in a busy worker 2^32 of them may be a matter of hours.
+        if entry.generation != USED_UP {
+            entry.next = self.free;
+            self.free = index;
+        }
+        self.len -= 1;
+        if self.len <= self.shrink_at && self.entries.len() > SHRINK_MIN {
+            self.give_back();
+        }
+        removed
+    }
+
+    /// Adds an entry to the slab and to the free list.
+    #[cold]
+    fn grow(&mut self) {
+        loop {
+            let index = u32::try_from(self.entries.len()).ok().filter(|&index| index != NIL);
+            let index = index.expect("timers of a worker are fewer than 2^32 - 1");
+            let generation = self.given_back.pop().unwrap_or(0);
+            let list = 0;
+            self.entries.push(Entry {
+                deadline: 0,
+                value: None,
+                prev: NIL,
+                next: self.free,
+                generation,
+                list,
+            });
+            self.shrink_at = self.entries.len() / 8;
+            if generation != USED_UP {
+                self.free = index;
+                return;
+            }
+        }
+    }
+
+    /// Gives the free end of the slab back, if that is at least half of it. Only the end: a key says
+    /// where its entry is. Of an entry given back, 4 bytes are kept.
+    #[cold]
+    fn give_back(&mut self) {
+        // When it fails, or leaves much, the next attempt comes when half of the timers are gone, so
+        // that the attempts are few.
+        self.shrink_at = self.len / 2;
+        let keep = self.entries.iter().rposition(|entry| entry.value.is_some()).map_or(0, |last| last + 1);
+        if keep > self.entries.len() / 2 {
+            return;
+        }
+        self.given_back.extend(self.entries.drain(keep..).rev().map(|entry| entry.generation));
+        self.entries.shrink_to_fit();
+        self.free = NIL;
+        for (index, entry) in self.entries.iter_mut().enumerate().rev() {
+            if entry.value.is_none() && entry.generation != USED_UP {
+                entry.next = self.free;
+                self.free = index as u32;
+            }
+        }
+    }
+}
+
+impl<T> fmt::Debug for TimerWheel<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("TimerWheel");
+        out.field("now", &self.now).field("len", &self.len).field("next_wakeup", &self.next_wakeup());
+        out.finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,142 @@
+//! The thread that sees to it that a task which never comes to a reduction point stops nobody else.
+//!
+//! 1. Each [`TICK`] it compares every worker's count of slices with what it was. A worker that has not
+//!    begun a new slice since the last tick is asked to end this one: its budget is set to -1, which the
+//!    task meets at its next reduction point. That is the time limit of a slice.
+//! 2. A worker that has been in user code, in one slice, for `stuck_after` is *stuck*. The watchdog takes
+//!    custody (`custody.rs`), gives everything that can move to a spare worker, and does so again
+//!    each tick until the worker comes back: its mail and its timers are seen to all the time. Tasks
+//!    with a stack wait for their thread; nothing else would be sound (`carrier.rs`).
+//! 3. When it is back, the spare is told to retire: what can move goes back, what has a stack stays until
+//!    it ends. A spare that has retired sleeps, and is the first to be used the next time.
+//! 4. While all workers sleep the watchdog sleeps too, for [`NAP`] at a time; a worker that wakes up
+//!    wakes it (a wake that is missed costs one nap at most).
+
+use crate::{
+    owner::WorkerId,
+    parker::Parker,
+    scheduler::Shared,
+    task::LongSchedule,
+    worker::{Control, Worker},
+};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+/// Time between two looks.
+pub(crate) const TICK: Duration = Duration::from_millis(1);
+const NAP: Duration = Duration::from_millis(50);
+/// Ticks without any slice before it naps.
+const QUIET_TICKS: u32 = 20;
+
+#[derive(Debug, Default)]
+pub(crate) struct Watchdog {
+    parker: Parker,
+    asleep: AtomicBool,
+    stop: AtomicBool,
+}
+
+struct Watched {
+    slices: u32,
+    /// When this slice was first seen.
+    since: u64,
+    /// The spare that stands in for it.
+    spare: Option<WorkerId>,
+}
+
+impl Watchdog {
+    /// Ends a nap (rule 4).
+    #[inline]
+    pub(crate) fn wake(&self) {
+        // Relaxed: a missed wake costs a nap (rule 4).
+        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed) {
+            self.parker.unpark();
+        }
+    }
+
+    pub(crate) fn stop(&self) {
+        // Relaxed: the parker orders it.
+        self.stop.store(true, Ordering::Relaxed);
+        self.parker.unpark();
+    }
+
+    /// The thread's body.
+    pub(crate) fn run(&self, shared: &Arc<Shared>) {
+        let mut watched: Vec<Watched> = Vec::new();
+        let mut retired: Vec<WorkerId> = Vec::new();
+        let mut quiet = 0;
+        while !self.stop.load(Ordering::Relaxed) {
+            if quiet >= QUIET_TICKS {
+                self.asleep.store(true, Ordering::Relaxed);
+                self.parker.park(Some(NAP));
+                self.asleep.store(false, Ordering::Relaxed);
+                quiet = QUIET_TICKS - 2;
+            } else {
+                self.parker.park(Some(TICK));
+            }
+            quiet += 1;
+            let now = shared.clock.now();
+            for at in 0..shared.worker_count() {
+                let Some(worker) = shared.worker(at as WorkerId + 1) else { continue };
+                // Relaxed: a hint.
+                let slices = worker.slices.load(Ordering::Relaxed);
+                if watched.len() <= at {
+                    watched.push(Watched { slices, since: now, spare: None });
+                }
+                let seen = &mut watched[at];
+                if seen.slices != slices || !worker.custody.in_user_code() {
+                    if seen.slices != slices {
+                        quiet = 0;
+                    }
+                    seen.slices = slices;
+                    seen.since = now;
+                    if let Some(spare) = seen.spare.take() {
+                        shared.order(spare, Control::Retire(worker.id));
+                        retired.push(spare);
+                    }
+                    continue;
+                }
+                quiet = 0;
+                // Rule 1. Relaxed: the worker may overwrite it, then we come again.
+                if now - seen.since >= shared.config.slice_time.as_nanos() as u64 / 2 {
+                    worker.reductions.store(-1, Ordering::Relaxed);
+                }
+                if now - seen.since >= shared.config.stuck_after.as_nanos() as u64 {
+                    stand_in(shared, worker, seen, &mut retired, now);
+                }
+            }
+        }
+    }
+}
+
+/// Rule 2.
+fn stand_in(
+    shared: &Arc<Shared>,
+    worker: &Worker,
+    seen: &mut Watched,
+    retired: &mut Vec<WorkerId>,
+    now: u64,
+) {
+    let Some(rescue) = worker.custody.try_seize() else { return };
+    // Whose slice is it? Only now can it be asked safely.
+    let task = worker.current().map(|slot| worker.task_id(slot));
+    let first = seen.spare.is_none();
+    if first {
+        seen.spare = retired.pop().or_else(|| shared.add_spare());
+        if let Some(spare) = seen.spare {
+            shared.order(spare, Control::Retire(0));
+        }
+    }
+    let moved = match seen.spare {
+        Some(spare) => worker.rescue(spare),
+        None => 0,
+    };
+    drop(rescue);
+    if first && let Some(task) = task {
+        shared.hooks.long_schedule(LongSchedule { task, nanos: now - seen.since, moved });
+    }
+}

@@ -1,0 +1,369 @@
+//! An envelope's way to its task.
+//!
+//! Same worker: straight into the private list, no atomic operation. Another worker: into the *outbox*,
+//! a run of envelopes for one task that is pushed as a whole when the next one is for another task,
+//! when it is long enough, or at the end of the slice; and if the push finds that the owner does not
+//! know yet, the task's token goes to the owner's inbox.
+//!
+//! 1. The outbox is empty when a slice has ended. So what a task has sent is under way before the task
+//!    can move or wait, and a stuck task delays nothing but its own last run (which the rescuer flushes).
+//! 2. A private push comes after what is in the remote queue (`owner.rs`: why order is kept).
+
+use super::Worker;
+use crate::{
+    envelope::{Envelope, Kind},
+    owner::Whose,
+    remote_queue::{Link, Push},
+    slot::{DOOMED, ENDING, POKED, Private, SIGNALLED, Slot, State, TIMED_OUT},
+    task::{Handled, TaskId},
+};
+use std::{
+    ptr::{self, NonNull},
+    sync::atomic::Ordering,
+};
+
+/// Envelopes that are held back at most. Guess: the push costs as much as some ten of them.
+const RUN: u32 = 64;
+
+/// A run for one task (rule 1), newest first.
+pub(crate) struct Outbox {
+    to: *const Slot,
+    newest: *mut Link,
+    oldest: *mut Link,
+    len: u32,
+}
+
+impl Outbox {
+    pub(super) fn new() -> Self {
+        Outbox { to: ptr::null(), newest: ptr::null_mut(), oldest: ptr::null_mut(), len: 0 }
+    }
+}
+
+impl Worker {
+    /// Sends. The envelope comes back if the task is dead as far as can be seen here.
+    #[inline]
+    pub(crate) fn send(&self, id: TaskId, mut envelope: Envelope) -> Result<(), Envelope> {
+        let Some(slot) = self.shared.slab.get(id.index()) else { return Err(envelope) };
+        if slot.serial() != id.serial() {
+            return Err(envelope);
+        }
+        envelope.address(id.serial());
+        match slot.owner.look(self.id) {
+            Whose::Mine => self.deliver(self.private(slot), envelope),
+            Whose::Arriving => {
+                self.settle(slot);
+                self.deliver(self.private(slot), envelope);
+            }
+            Whose::Other(_) => self.hold_back(slot, envelope),
+        }
+        Ok(())
+    }
+
+    /// What has arrived becomes ours (`owner.rs`, rule 2).
+    #[cold]
+    pub(super) fn settle(&self, slot: &Slot) {
+        self.flush();
+        slot.owner.settle(self.id);
+    }
+
+    /// Appends to the private list of a task of ours, and wakes it if this is what it waits for.
+    #[inline(always)]
+    fn deliver(&self, task: Private<'_>, envelope: Envelope) {
+        if task.slot().remote.has_links() {
+            self.drain_remote(task, true);
+        }
+        self.put(task, envelope);
+    }
+
+    #[inline(always)]
+    fn put(&self, task: Private<'_>, envelope: Envelope) {
+        let kind = envelope.kind();
+        if kind == Kind::Message {
+            task.push_outer(envelope);
+            if matches!(task.state(), State::Idle | State::Waiting) {
+                self.enqueue(task);
+            }
+            return;
+        }
+        if kind == Kind::Reply && !task.has(SIGNALLED) {
+            // Nothing in the list has to act before it: it may go straight to the one that waits.
+            if task.awaits(envelope.tag()) {
+                task.put_answer(envelope);
+                if task.state() == State::Asleep {
+                    self.enqueue(task);
+                }
+            } else {
+                self.drop_outside(envelope);
+            }
+            return;
+        }
+        task.push_outer(envelope);
+        if matches!(task.state(), State::Idle | State::Waiting | State::Asleep) {
+            self.enqueue(task);
+        }
+    }
+
+    /// Into the outbox.
+    fn hold_back(&self, slot: &Slot, envelope: Envelope) {
+        let urgent = envelope.kind() != Kind::Message || self.shared.idle.contains(slot.owner.id());
+        let link = envelope.into_link().as_ptr();
+        // SAFETY: `Worker` rule 1.
+        let mut flush = unsafe { self.outbox.with(|outbox| !ptr::eq(outbox.to, slot) && outbox.len > 0) };
+        if flush {
+            self.flush();
+        }
+        // SAFETY: as above.
+        flush = unsafe {
+            self.outbox.with(|outbox| {
+                if outbox.len == 0 {
+                    outbox.to = slot;
+                    outbox.oldest = link;
+                    outbox.newest = link;
+                } else {
+                    // SAFETY: the envelope is ours until it is pushed. Relaxed: published by the push.
+                    (*link).next.store(outbox.newest, Ordering::Relaxed);
+                    outbox.newest = link;
+                }
+                outbox.len += 1;
+                outbox.len >= RUN
+            })
+        };
+        if flush || urgent {
+            self.flush();
+        }
+    }
+
+    /// Pushes what is held back (rule 1).
+    #[inline(always)]
+    pub(crate) fn flush(&self) {
+        // SAFETY: `Worker` rule 1.
+        if unsafe { self.outbox.with(|outbox| outbox.len) } != 0 {
+            self.flush_now();
+        }
+    }
+
+    #[inline(never)]
+    fn flush_now(&self) {
+        // SAFETY: `Worker` rule 1.
+        let run = unsafe { self.outbox.with(|outbox| std::mem::replace(outbox, Outbox::new())) };
+        self.metrics.remote.add(u64::from(run.len));
+        // SAFETY: slots live as long as `shared`.
+        let slot = unsafe { &*run.to };
+        // SAFETY: the run is ours, linked from newest to oldest; slots stay mapped.
+        if unsafe { slot.remote.push(run.newest, run.oldest) } == Push::Notify {
+            self.shared.notify(slot);
+        }
+    }
+
+    /// Takes what others have pushed to a task of ours. `early`: the token is still under way.
+    pub(super) fn drain_remote(&self, task: Private<'_>, early: bool) {
+        let remote = &task.slot().remote;
+        let mut link = if early { remote.take_early() } else { remote.take() };
+        let serial = task.slot().serial();
+        while let Some(at) = NonNull::new(link) {
+            // SAFETY: `take` made the run ours. Relaxed: as in `reverse`.
+            link = unsafe { at.as_ref() }.next.load(Ordering::Relaxed);
+            // SAFETY: envelopes are all that is pushed to slots.
+            let envelope = unsafe { Envelope::from_link(at) };
+            if envelope.is_for(serial) {
+                self.put(task, envelope);
+            } else {
+                self.dispose(envelope);
+            }
+        }
+    }
+
+    /// For an envelope whose receiver is dead.
+    #[cold]
+    pub(crate) fn dispose(&self, envelope: Envelope) {
+        match envelope.kind() {
+            Kind::Signal => self.shared.hooks.undeliverable(envelope),
+            Kind::Message => {
+                self.shared.hooks.dead_letter(&envelope);
+                self.drop_outside(envelope);
+            }
+            Kind::Event | Kind::Reply => self.drop_outside(envelope),
+        }
+    }
+
+    /// Sees to the tasks that have mail from outside.
+    #[inline(never)]
+    pub(crate) fn drain_inbox(&self) {
+        let mut token = self.public.inbox.take();
+        while let Some(at) = NonNull::new(token) {
+            // Before the token's task is seen to: after that its link may be used again.
+            // SAFETY: the inbox gave it to us. Relaxed: acquired by `take`.
+            token = unsafe { at.as_ref() }.next.load(Ordering::Relaxed);
+            // SAFETY: tokens come from slots; slots stay mapped.
+            let slot = unsafe { Slot::of_token(at) };
+            if ptr::eq(slot, &raw const self.control) {
+                self.obey();
+                continue;
+            }
+            match slot.owner.look(self.id) {
+                Whose::Mine => {}
+                Whose::Arriving => self.settle(slot),
+                Whose::Other(owner) => {
+                    self.shared.pass_token(slot, owner);
+                    continue;
+                }
+            }
+            self.drain_remote(self.private(slot), false);
+        }
+    }
+
+    /// The turn of a task has come: do its signals act, and does it still have a reason to run?
+    #[inline(always)]
+    pub(super) fn is_ready(&self, slot: &Slot) -> bool {
+        let task = self.private(slot);
+        if slot.remote.has_links() {
+            self.drain_remote(task, true);
+        }
+        if task.has(SIGNALLED) {
+            self.act_on_signals(task);
+        }
+        let ready = match task.waited() {
+            State::Idle | State::Waiting => {
+                !task.outer_is_empty() || !task.inner_is_empty() || task.has(DOOMED | TIMED_OUT | POKED)
+            }
+            State::Asleep => task.has_answer() || task.has(DOOMED | TIMED_OUT | POKED),
+            State::Free | State::Queued | State::Running => true,
+        };
+        if !ready {
+            task.set_state(task.waited());
+        }
+        ready
+    }
+
+    /// Moves the outer list to the inner one; what is not a message acts, in its place.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn act_on_signals(&self, task: Private<'_>) {
+        task.clear(SIGNALLED);
+        let before = self.set_subject(task.slot());
+        let id = self.task_id(task.slot());
+        while let Some(envelope) = task.pop_outer() {
+            match envelope.kind() {
+                Kind::Message | Kind::Event => task.push_inner(envelope),
+                Kind::Reply => {
+                    if task.awaits(envelope.tag()) {
+                        task.put_answer(envelope);
+                    } else {
+                        self.drop_outside(envelope);
+                    }
+                }
+                Kind::Signal => match self.shared.hooks.signal(id, envelope) {
+                    Handled::Done => {}
+                    Handled::Deliver(event) => {
+                        if event.kind() == Kind::Message {
+                            task.count(1);
+                        }
+                        task.push_inner(event);
+                    }
+                    Handled::Answer(answer) => {
+                        if task.awaits(answer.tag()) {
+                            task.put_answer(answer);
+                        } else {
+                            self.drop_outside(answer);
+                        }
+                    }
+                    Handled::Doom => task.set(DOOMED),
+                },
+            }
+        }
+        self.set_subject(before);
+    }
+
+    /// The next thing to receive, of the task that runs.
+    #[inline(always)]
+    pub(crate) fn next(&self, task: Private<'_>) -> Option<Envelope> {
+        loop {
+            if task.has(SIGNALLED) {
+                self.act_on_signals(task);
+            }
+            let envelope = match task.pop_inner() {
+                Some(envelope) => Some(envelope),
+                // No signal is among these, so what comes first is received first.
+                None => task.pop_outer(),
+            };
+            if let Some(envelope) = envelope {
+                if envelope.kind() == Kind::Message {
+                    task.count(-1);
+                }
+                return Some(envelope);
+            }
+            if !task.slot().remote.has_links() {
+                return None;
+            }
+            self.drain_remote(task, true);
+        }
+    }
+
+    /// Takes what others have sent to the running task, and lets its signals act.
+    pub(crate) fn take_in(&self, slot: &Slot) {
+        let task = self.private(slot);
+        if slot.remote.has_links() {
+            self.drain_remote(task, true);
+        }
+        if task.has(SIGNALLED) {
+            self.act_on_signals(task);
+        }
+    }
+
+    /// Is it ending?
+    pub(crate) fn is_ending(&self, slot: &Slot) -> bool {
+        self.private(slot).has(ENDING)
+    }
+
+    /// Searches the mailbox of the task that runs: the first thing behind `position` that `wanted` picks.
+    pub(crate) fn search(
+        &self,
+        task: Private<'_>,
+        position: &mut Option<NonNull<Link>>,
+        wanted: &mut dyn FnMut(&Envelope) -> bool,
+    ) -> Option<Envelope> {
+        if task.slot().remote.has_links() {
+            self.drain_remote(task, true);
+        }
+        if task.has(SIGNALLED) {
+            self.act_on_signals(task);
+        } else {
+            task.splice();
+        }
+        // Code of users looks at the envelopes: the list is out of the slot meanwhile, and goes back even
+        // if that code panics.
+        struct Restore<'a>(Private<'a>, crate::envelope::List);
+        impl Drop for Restore<'_> {
+            fn drop(&mut self) {
+                self.0.restore_inner(std::mem::replace(&mut self.1, crate::envelope::List::new()));
+            }
+        }
+        let mut restore = Restore(task, task.take_inner());
+        let found = self.outside(|| restore.1.remove_after(position, wanted));
+        drop(restore);
+        if let Some(envelope) = &found
+            && envelope.kind() == Kind::Message
+        {
+            task.count(-1);
+        }
+        found
+    }
+
+    /// Ends the life of a task's mailbox: its number matches no more, and what is in it is disposed of.
+    pub(crate) fn close_mailbox(&self, task: Private<'_>) {
+        task.set(ENDING);
+        task.end();
+        drop(task.take_answer());
+        while let Some(envelope) = task.pop_inner() {
+            self.dispose(envelope);
+        }
+        while let Some(envelope) = task.pop_outer() {
+            self.dispose(envelope);
+        }
+        task.clear(SIGNALLED);
+        if task.slot().remote.has_links() {
+            // Everything there is for the life that has ended.
+            self.drain_remote(task, true);
+        }
+    }
+}

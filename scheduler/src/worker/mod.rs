@@ -1,0 +1,654 @@
+//! A worker: one thread, its tasks, and the loop that runs them.
+//!
+//! | file | idea |
+//! |---|---|
+//! | `mod.rs` | the loop: find a task, run it, see what became of it |
+//! | `deliver.rs` | an envelope's way: straight, by outbox and token, into the private lists |
+//! | `wait.rs` | what a running task does to wait, and how it comes back |
+//! | `timers.rs` | the worker's wheel |
+//! | `balance.rs` | giving tasks to idle workers |
+//! | `control.rs` | orders from outside |
+//!
+//! 1. Fields in [`Own`] and `Cell` are private: touched in a section of this worker's [`Custody`] by its
+//!    thread, or by a rescuer with custody. All methods here are called so, unless they say otherwise.
+//! 2. Code of users (steps, destructors) runs outside a section: [`Worker::outside`].
+//! 3. The base loop ([`Worker::run`]) runs on the thread's own stack. It resumes carriers; a carrier runs
+//!    tasks ([`Worker::carry`]) and comes back when a task keeps it, or when it has nothing to run
+//!    that does without a stack of its own.
+//! 4. `current` is the task whose slice it is; `subject` the one that hooks are called for. They differ
+//!    only while the worker handles signals of a task that does not run.
+
+mod balance;
+mod control;
+mod deliver;
+mod timers;
+mod wait;
+
+pub(crate) use balance::IdleSet;
+pub(crate) use control::{Control, Seed, TimerAnswer};
+pub use timers::TimerHandle;
+pub(crate) use wait::may_wait;
+pub use wait::Wake;
+
+use crate::{
+    carrier::Carrier,
+    clock::Random,
+    current,
+    custody::Custody,
+    depot::Cache,
+    envelope::Envelope,
+    inbox::Inbox,
+    metrics::Metrics,
+    own::Own,
+    owner::WorkerId,
+    parker::Parker,
+    remote_queue::Link,
+    run_queue::RunQueue,
+    scheduler::SharedRef,
+    slot::{DOOMED, ENDING, NO_TIMER, Private, Slot, State},
+    stack::StackClass,
+    task::{Outcome, Step, TaskId},
+    timer_wheel::{TimerKey, TimerWheel},
+};
+use crossbeam_utils::CachePadded;
+use std::{
+    cell::Cell,
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    ptr::{self, NonNull},
+    sync::atomic::{AtomicI32, AtomicU32, Ordering},
+    time::Duration,
+};
+use timers::Timed;
+
+/// Turns of the loop between two looks at the clock. Guess: at 30 ns a turn, well below a microsecond.
+const CLOCK_INTERVAL: u32 = 32;
+/// A slice that has used more than this many reductions is a reason to look at the clock.
+const LONG_SLICE: i32 = 500;
+/// Carriers of the default class that a worker keeps warm. Guess: 64 stacks of a page or two.
+const KEEP_CARRIERS: usize = 64;
+
+/// What others touch, on lines of their own.
+#[derive(Debug)]
+pub(crate) struct Public {
+    pub(crate) inbox: Inbox,
+    pub(crate) parker: Parker,
+}
+
+/// See the head of this file.
+pub(crate) struct Worker {
+    pub(crate) id: WorkerId,
+    pub(crate) shared: SharedRef,
+    pub(crate) public: CachePadded<Public>,
+    /// Orders from outside come as envelopes to this slot, by token like all mail.
+    pub(crate) control: Slot,
+    /// What is left of the slice. The watchdog may write -1; the worker's own load, subtraction and
+    /// store may then undo it, and the watchdog comes again.
+    pub(crate) reductions: AtomicI32,
+    /// Counts slices; the watchdog compares.
+    pub(crate) slices: AtomicU32,
+    pub(crate) custody: Custody,
+    pub(crate) cells: Cache,
+    pub(crate) metrics: Metrics,
+    current: Cell<*const Slot>,
+    subject: Cell<*const Slot>,
+    carrier: Cell<*const Carrier>,
+    /// The carrier's way to tell the base loop what it comes back with.
+    parting: Cell<Parting>,
+    queue: Own<RunQueue>,
+    wheel: Own<TimerWheel<Timed>>,
+    /// Repeated timers: the key that the user has, and the key in the wheel now.
+    series: Own<HashMap<TimerKey, TimerKey>>,
+    /// Timers that were swept; to be dropped outside of a section.
+    trash: Own<Vec<Timed>>,
+    /// Orders that a rescuer could not carry out.
+    orders: Own<Vec<Control>>,
+    free_slots: Own<Vec<u32>>,
+    free_carriers: Own<Vec<Box<Carrier>>>,
+    /// Carriers that tasks have kept.
+    kept: Cell<usize>,
+    outbox: Own<deliver::Outbox>,
+    /// Clock as last read.
+    now: Cell<u64>,
+    turn: Cell<u32>,
+    halt: Cell<bool>,
+    /// A rescuer has custody.
+    pub(crate) rescued: Cell<bool>,
+    /// A spare that is not needed any more gives its tasks to this worker; 0: it is needed.
+    pub(crate) retire_to: Cell<WorkerId>,
+    stopping: Cell<bool>,
+    surplus_since: Cell<u64>,
+    /// The last unique number given out.
+    counter: Cell<u64>,
+    slots_asked: Cell<bool>,
+    pub(crate) random: Own<Random>,
+}
+
+// SAFETY: the public fields are synchronised; the private ones follow rule 1.
+unsafe impl Sync for Worker {}
+// SAFETY: it is made on one thread and used by another; carriers come into being on the latter.
+unsafe impl Send for Worker {}
+
+/// Why a carrier comes back to the base loop.
+#[derive(Clone, Copy, Debug)]
+enum Parting {
+    /// The task that ran keeps it.
+    Kept,
+    /// It is free; the task to go on with, if one was found (it needs another stack).
+    Free(*const Slot),
+}
+
+impl Worker {
+    pub(crate) fn new(id: WorkerId, shared: SharedRef) -> Self {
+        let seed = shared.config.seed.unwrap_or(0x5EED).wrapping_add(u64::from(id));
+        let now = shared.clock.now();
+        Worker {
+            id,
+            public: CachePadded::new(Public { inbox: Inbox::new(), parker: Parker::new() }),
+            control: Slot::new(id),
+            reductions: AtomicI32::new(0),
+            slices: AtomicU32::new(0),
+            custody: Custody::new(),
+            cells: Cache::new(),
+            metrics: Metrics::default(),
+            current: Cell::new(ptr::null()),
+            subject: Cell::new(ptr::null()),
+            carrier: Cell::new(ptr::null()),
+            parting: Cell::new(Parting::Kept),
+            queue: Own::new(RunQueue::new()),
+            wheel: Own::new(TimerWheel::new(timers::ticks_passed(now))),
+            series: Own::new(HashMap::new()),
+            trash: Own::new(Vec::new()),
+            orders: Own::new(Vec::new()),
+            free_slots: Own::new(Vec::new()),
+            free_carriers: Own::new(Vec::new()),
+            kept: Cell::new(0),
+            outbox: Own::new(deliver::Outbox::new()),
+            now: Cell::new(now),
+            turn: Cell::new(0),
+            halt: Cell::new(false),
+            rescued: Cell::new(false),
+            retire_to: Cell::new(0),
+            stopping: Cell::new(false),
+            surplus_since: Cell::new(u64::MAX),
+            counter: Cell::new(u64::from(id) << 48),
+            slots_asked: Cell::new(false),
+            random: Own::new(Random::new(seed)),
+            shared,
+        }
+    }
+
+    /// The task whose slice it is.
+    #[inline(always)]
+    pub(crate) fn current(&self) -> Option<&Slot> {
+        // SAFETY: set by `begin_slice` to a slot of our slab, which lives as long as `shared`.
+        unsafe { self.current.get().as_ref() }
+    }
+
+    /// The task that hooks are called for.
+    pub(crate) fn subject(&self) -> Option<&Slot> {
+        // SAFETY: as above.
+        unsafe { self.subject.get().as_ref() }
+    }
+
+    pub(crate) fn set_subject(&self, subject: *const Slot) -> *const Slot {
+        self.subject.replace(subject)
+    }
+
+    /// The private half of a slot that this worker owns (rule 1).
+    #[inline(always)]
+    pub(crate) fn private<'a>(&self, slot: &'a Slot) -> Private<'a> {
+        debug_assert_eq!(slot.owner.id(), self.id, "a slot of another worker is touched");
+        // SAFETY: rule 1, and the callers have looked at the owner.
+        unsafe { slot.private() }
+    }
+
+    pub(crate) fn task_id(&self, slot: &Slot) -> TaskId {
+        TaskId::new(self.shared.slab.index_of(slot), slot.serial())
+    }
+
+    /// Runs code of users (rule 2): outside a section if we are in one.
+    pub(crate) fn outside<R>(&self, f: impl FnOnce() -> R) -> R {
+        if self.rescued.get() {
+            // The caller is a rescuer, not this worker's thread: the section is not its to leave, and for
+            // the code that it calls it is a thread outside of the scheduler.
+            return f();
+        }
+        struct Back<'a>(&'a Worker);
+        impl Drop for Back<'_> {
+            fn drop(&mut self) {
+                let _ = self.0.custody.enter();
+            }
+        }
+        self.custody.leave();
+        let _back = Back(self);
+        f()
+    }
+
+    /// Drops something of users; a panic in its destructor goes no further.
+    pub(crate) fn drop_outside<T>(&self, value: T) {
+        if std::mem::needs_drop::<T>() {
+            let result = self.outside(|| catch_unwind(AssertUnwindSafe(|| drop(value))));
+            if let Err(payload) = result {
+                // A payload whose own destructor panics is leaked rather than followed for ever.
+                std::mem::forget(payload);
+            }
+        }
+    }
+
+    /// Makes a task runnable.
+    #[inline(always)]
+    pub(crate) fn enqueue(&self, task: Private<'_>) {
+        task.set_waited(task.state());
+        task.set_state(State::Queued);
+        let index = self.shared.slab.index_of(task.slot());
+        let priority = task.priority();
+        // SAFETY: rule 1.
+        unsafe { self.queue.with(|queue| queue.push(index, priority)) };
+    }
+
+    /// The base loop (rule 3). Returns when it has been told to halt.
+    pub(crate) fn run(&self) {
+        let mut next: *const Slot = ptr::null();
+        loop {
+            // SAFETY: slots live as long as `shared`.
+            let slot = match unsafe { next.as_ref() } {
+                Some(slot) => slot,
+                None => match self.find() {
+                    Some(slot) => slot,
+                    None => {
+                        if self.halt.get() || !self.idle() {
+                            break;
+                        }
+                        continue;
+                    }
+                },
+            };
+            next = self.enter(slot);
+        }
+        self.finish();
+    }
+
+    /// The base loop of the systematic mode: until `done` says so (true), or nothing can happen any more.
+    pub(crate) fn run_until(&self, done: &dyn Fn() -> bool) -> bool {
+        let mut next: *const Slot = ptr::null();
+        loop {
+            if next.is_null() && done() {
+                return true;
+            }
+            // SAFETY: slots live as long as `shared`.
+            let found = unsafe { next.as_ref() }.or_else(|| self.find());
+            match found {
+                Some(slot) => next = self.enter(slot),
+                None if self.idle() => {}
+                None => return done(),
+            }
+        }
+    }
+
+    /// Resumes the slot's carrier, or a free one for it. Returns the task to go on with, if known.
+    fn enter(&self, slot: &Slot) -> *const Slot {
+        let task = self.private(slot);
+        let mut carrier: *const Carrier = task.carrier();
+        if carrier.is_null() {
+            match self.take_carrier(StackClass(task.class())) {
+                Some(free) => carrier = Box::into_raw(free),
+                None => {
+                    // No stack to be had now: it waits until one is given back.
+                    self.metrics.no_stack.add(1);
+                    self.enqueue(task);
+                    if self.kept.get() == 0 {
+                        self.private(slot).set(DOOMED);
+                    }
+                    std::thread::yield_now();
+                    return ptr::null();
+                }
+            }
+        } else {
+            task.set_carrier(ptr::null());
+            self.kept.set(self.kept.get() - 1);
+        }
+        self.carrier.set(carrier);
+        self.begin_slice(slot);
+        // SAFETY: carriers are boxes of ours that live until `finish` (`carrier.rs`, rule 4).
+        let ended = unsafe { &*carrier }.resume();
+        debug_assert!(!ended);
+        self.carrier.set(ptr::null());
+        match self.parting.get() {
+            Parting::Kept => {
+                self.kept.set(self.kept.get() + 1);
+                ptr::null()
+            }
+            Parting::Free(next) => {
+                // SAFETY: it was made by `Box::into_raw`, and no task keeps it.
+                self.give_carrier(unsafe { Box::from_raw(carrier.cast_mut()) });
+                next
+            }
+        }
+    }
+
+    /// What a carrier does: run the current task, then others, as long as they can run here. Called by
+    /// `carrier.rs` on the carrier's stack; never returns but to end the carrier.
+    pub(crate) fn carry() {
+        loop {
+            // The thread's worker: a carrier never leaves its thread.
+            current::with_worker(|worker| {
+                loop {
+                    worker.run_current();
+                    if worker.halt.get() {
+                        worker.parting.set(Parting::Free(ptr::null()));
+                        break;
+                    }
+                    match worker.find() {
+                        Some(slot) if worker.fits_here(slot) => worker.begin_slice(slot),
+                        found => {
+                            worker.parting.set(Parting::Free(found.map_or(ptr::null(), ptr::from_ref)));
+                            break;
+                        }
+                    }
+                }
+                // SAFETY: the carrier that runs, which lives until `finish`.
+                unsafe { &*worker.carrier.get() }.suspend();
+            });
+            if current::with_worker(|worker| worker.current.get().is_null()) {
+                return;
+            }
+        }
+    }
+
+    fn fits_here(&self, slot: &Slot) -> bool {
+        let task = self.private(slot);
+        // SAFETY: the carrier that runs, which lives until `finish`.
+        task.carrier().is_null() && unsafe { &*self.carrier.get() }.class() == task.class()
+    }
+
+    #[inline(always)]
+    fn begin_slice(&self, slot: &Slot) {
+        self.private(slot).set_state(State::Running);
+        self.current.set(slot);
+        self.subject.set(slot);
+        // Relaxed, here and below: hints for the watchdog and the metrics; one writer.
+        self.slices.store(self.slices.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        let mut budget = self.shared.config.slice as i32;
+        if self.shared.systematic {
+            // SAFETY: rule 1.
+            budget = 1 + unsafe { self.random.with(|random| random.below(budget as u64)) } as i32;
+        }
+        self.reductions.store(budget, Ordering::Relaxed);
+    }
+
+    /// The current task's slice is over, one way or another.
+    #[inline(always)]
+    fn end_slice(&self) {
+        self.current.set(ptr::null());
+        self.subject.set(ptr::null());
+        self.flush();
+        let used = self.shared.config.slice as i32 - self.reductions.load(Ordering::Relaxed);
+        if used > LONG_SLICE {
+            self.turn.set(CLOCK_INTERVAL);
+        }
+    }
+
+    /// One or more steps of the current task, on the carrier that runs.
+    fn run_current(&self) {
+        let Some(slot) = self.current() else { return };
+        let task = self.private(slot);
+        let Some(mut body) = task.take_body() else { return };
+        let outcome = if task.has(DOOMED) {
+            Outcome::NotRunning
+        } else {
+            match self.outside(|| catch_unwind(AssertUnwindSafe(|| body.step()))) {
+                Ok(Step::Done) => Outcome::Returned,
+                Err(payload) => Outcome::Unwound(payload),
+                Ok(step) => {
+                    task.put_body(body);
+                    self.end_slice();
+                    let busy = step == Step::Yield || self.has_input(task) || task.has(DOOMED);
+                    task.set_state(if busy { State::Running } else { State::Idle });
+                    if busy {
+                        self.enqueue(task);
+                    }
+                    return;
+                }
+            }
+        };
+        self.end_task(task, body, outcome);
+        self.end_slice();
+    }
+
+    fn has_input(&self, task: Private<'_>) -> bool {
+        !task.outer_is_empty() || !task.inner_is_empty() || task.slot().remote.has_links()
+    }
+
+    /// The last of a task: its body is dropped, the hook tells the world, the slot is free again.
+    #[inline(never)]
+    fn end_task(&self, task: Private<'_>, body: Box<dyn crate::task::Body>, outcome: Outcome) {
+        task.set(ENDING);
+        self.drop_outside(body);
+        let id = self.task_id(task.slot());
+        self.shared.hooks.ended(id, outcome);
+        if task.slot().serial() == id.serial() {
+            self.close_mailbox(task);
+        }
+        if task.timer() != NO_TIMER {
+            self.disarm(task);
+        }
+        drop(task.take_extension());
+        task.free();
+        let index = id.index();
+        // SAFETY: rule 1.
+        unsafe { self.free_slots.with(|free| free.push(index)) };
+        self.metrics.ended.add(1);
+    }
+
+    /// A task whose turn it is, if there is one; looks at mail, clock and the needs of others first.
+    fn find(&self) -> Option<&Slot> {
+        loop {
+            if self.public.inbox.has_tokens() {
+                self.drain_inbox();
+            }
+            // SAFETY: rule 1.
+            if unsafe { self.orders.with(|orders| !orders.is_empty()) } {
+                self.obey_deferred();
+            }
+            let turn = self.turn.get() + 1;
+            self.turn.set(turn);
+            if turn >= CLOCK_INTERVAL {
+                self.turn.set(0);
+                self.look_at_clock();
+            }
+            if self.retire_to.get() != 0 {
+                self.retire();
+            } else if self.shared.idle.any() {
+                self.share_work();
+            }
+            let index = if self.shared.systematic {
+                // SAFETY: rule 1.
+                unsafe { self.queue.with(|queue| self.random.with(|random| queue.pop_any(random))) }
+            } else {
+                // SAFETY: rule 1.
+                unsafe { self.queue.with(RunQueue::pop) }
+            };
+            let slot = self.shared.slab.get(index?)?;
+            if self.is_ready(slot) {
+                return Some(slot);
+            }
+        }
+    }
+
+    pub(crate) fn look_at_clock(&self) {
+        self.now.set(self.shared.clock.now());
+        self.turn_wheel();
+    }
+
+    /// Clock as last read by the loop: at most a slice old.
+    pub(crate) fn coarse_now(&self) -> u64 {
+        self.now.get()
+    }
+
+    /// Nothing to run. False: stop (systematic mode only: nothing will ever happen any more).
+    fn idle(&self) -> bool {
+        self.flush();
+        self.look_at_clock();
+        if self.public.inbox.has_tokens() || self.queue_len() > 0 {
+            return true;
+        }
+        if self.shared.systematic {
+            return self.idle_systematic();
+        }
+        self.metrics.idle.add(1);
+        if self.retire_to.get() != 0 {
+            self.sleep();
+            return true;
+        }
+        self.shared.idle.insert(self.id);
+        let spin_until = self.now.get() + self.shared.config.spin.as_nanos() as u64;
+        let mut found = false;
+        while self.shared.clock.now() < spin_until {
+            for _ in 0..16 {
+                std::hint::spin_loop();
+            }
+            if self.public.inbox.has_tokens() {
+                found = true;
+                break;
+            }
+        }
+        if !found {
+            self.sleep();
+        }
+        self.shared.idle.remove(self.id);
+        true
+    }
+
+    fn sleep(&self) {
+        // SAFETY: rule 1.
+        let wakeup = unsafe { self.wheel.with(|wheel| wheel.next_wakeup()) };
+        let timeout = match wakeup.map(timers::tick_start) {
+            None => None,
+            Some(time) => match time.checked_sub(self.shared.clock.now()) {
+                None | Some(0) => return self.look_at_clock(),
+                Some(nanos) => Some(Duration::from_nanos(nanos)),
+            },
+        };
+        if self.public.inbox.try_sleep() {
+            self.metrics.parked.add(1);
+            self.public.parker.park(timeout);
+            self.public.inbox.awake();
+            self.shared.watchdog.wake();
+        }
+        self.look_at_clock();
+    }
+
+    /// Virtual time stands still while anything can run; then it jumps to the next timer.
+    fn idle_systematic(&self) -> bool {
+        // SAFETY: rule 1.
+        match unsafe { self.wheel.with(|wheel| wheel.next_wakeup()) } {
+            Some(tick) => {
+                self.shared.clock.advance_to(timers::tick_start(tick));
+                self.look_at_clock();
+                true
+            }
+            None => false,
+        }
+    }
+
+    pub(crate) fn queue_len(&self) -> usize {
+        // SAFETY: rule 1.
+        unsafe { self.queue.with(|queue| queue.len()) }
+    }
+
+    fn take_carrier(&self, class: StackClass) -> Option<Box<Carrier>> {
+        // SAFETY: rule 1.
+        let found = unsafe {
+            self.free_carriers.with(|free| {
+                let at = free.iter().rposition(|carrier| carrier.class() == class.0)?;
+                Some(free.swap_remove(at))
+            })
+        };
+        if found.is_some() {
+            return found;
+        }
+        let stack = self.shared.stacks.take(class).ok()?;
+        Some(Carrier::new(stack))
+    }
+
+    fn give_carrier(&self, carrier: Box<Carrier>) {
+        // SAFETY: rule 1.
+        let surplus = unsafe {
+            self.free_carriers.with(|free| {
+                free.push(carrier);
+                if free.len() >= 2 * KEEP_CARRIERS { free.drain(..KEEP_CARRIERS).collect() } else { Vec::new() }
+            })
+        };
+        self.end_carriers(surplus);
+    }
+
+    /// Lets free carriers run to their end; their stacks go back to the region.
+    fn end_carriers(&self, carriers: Vec<Box<Carrier>>) {
+        debug_assert!(self.current.get().is_null());
+        for carrier in carriers {
+            // With no current task its loop ends.
+            let ended = carrier.resume();
+            debug_assert!(ended);
+        }
+    }
+
+    /// After the loop: what is left is ended or leaked.
+    fn finish(&self) {
+        self.flush();
+        // SAFETY: rule 1.
+        let free = unsafe { self.free_carriers.with(std::mem::take) };
+        self.end_carriers(free);
+        for index in 0..self.shared.slab.claimed() {
+            let Some(slot) = self.shared.slab.get(index) else { break };
+            if slot.owner.id() != self.id {
+                continue;
+            }
+            let task = self.private(slot);
+            let carrier = task.carrier();
+            if !carrier.is_null() {
+                task.set_carrier(ptr::null());
+                // SAFETY: made by `Box::into_raw`; the task that keeps it never runs again.
+                unsafe { Box::from_raw(carrier.cast_mut()) }.leak();
+            }
+        }
+    }
+
+    /// A number that no other call of any worker of this scheduler returns. Only its own thread calls it.
+    #[inline(always)]
+    pub(crate) fn unique(&self) -> u64 {
+        let number = self.counter.get() + 1;
+        self.counter.set(number);
+        number
+    }
+
+    pub(crate) fn token_of_control(&self) -> *mut Link {
+        self.control.token()
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // Its thread has ended its carriers in `finish`. If it never did (a systematic scheduler that was not
+        // stopped), their stacks are leaked, not unwound on a thread that may be another one.
+        // SAFETY: exclusive.
+        for carrier in unsafe { self.free_carriers.with(std::mem::take) } {
+            carrier.leak();
+        }
+        while let Some(link) = NonNull::new(self.control.remote.take()) {
+            let mut next = Some(link);
+            while let Some(at) = next {
+                // SAFETY: `take` made the run ours; orders are envelopes.
+                next = NonNull::new(unsafe { at.as_ref() }.next.load(Ordering::Relaxed));
+                // SAFETY: as above.
+                drop(unsafe { Envelope::from_link(at) });
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker").field("id", &self.id).finish_non_exhaustive()
+    }
+}

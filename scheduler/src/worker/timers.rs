@@ -1,0 +1,242 @@
+//! The worker's timer wheel: deadlines of waits, and envelopes to be sent later.
+//!
+//! 1. Each worker has a wheel of its own, touched like its other private fields. So setting and
+//!    cancelling cost no atomic operation, and *cancel against fire* is no race: both happen on this
+//!    worker, one after the other. A cancel from elsewhere is an order (`control.rs`).
+//! 2. A tick is 2^18 ns (0.26 ms). Deadlines are rounded up to the next tick: never early.
+//! 3. `Timed::Wait` belongs to a task with a stack, which stays here; the slot's `timer` names it, and
+//!    is cleared when it fires or is cancelled. A task gives its timer up before it moves.
+
+use super::Worker;
+use crate::{
+    envelope::Envelope,
+    slot::{NO_TIMER, Private, State, TIMED_OUT},
+    task::TaskId,
+    timer_wheel::{TimerKey, TimerWheel},
+};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Nanoseconds of a tick, as a power of two.
+const TICK_SHIFT: u32 = 18;
+/// Timers that fire between two looks at the run queue.
+const BATCH: usize = 256;
+
+/// A timer's name: which worker's wheel, and where in it. It is never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TimerHandle {
+    pub(crate) worker: u16,
+    pub(crate) key: TimerKey,
+}
+
+/// Makes the envelopes of a repeated timer.
+pub(crate) type Maker = Box<dyn FnMut() -> Envelope + Send>;
+
+pub(crate) enum Timed {
+    Wait(u32),
+    Send { to: TaskId, envelope: Envelope },
+    Every(Box<Every>),
+    Run(Box<dyn FnOnce() + Send>),
+}
+
+/// A repeated timer. Its key changes each time; `series` finds it.
+pub(crate) struct Every {
+    to: TaskId,
+    period: u64,
+    due: u64,
+    series: TimerHandle,
+    make: Maker,
+}
+
+/// The tick at which a deadline has certainly passed.
+pub(crate) fn tick_for(deadline: u64) -> u64 {
+    (deadline >> TICK_SHIFT) + u64::from(deadline & ((1 << TICK_SHIFT) - 1) != 0)
+}
+
+/// Ticks that have begun by this time.
+pub(crate) fn ticks_passed(now: u64) -> u64 {
+    now >> TICK_SHIFT
+}
+
+/// When a tick begins.
+pub(crate) fn tick_start(tick: u64) -> u64 {
+    tick.saturating_mul(1 << TICK_SHIFT)
+}
+
+impl Worker {
+    fn with_wheel<R>(&self, f: impl FnOnce(&mut TimerWheel<Timed>) -> R) -> R {
+        // SAFETY: `Worker` rule 1; the closures here call neither users' code nor hooks.
+        unsafe { self.wheel.with(f) }
+    }
+
+    /// Sends the envelope at `deadline` (nanoseconds).
+    pub(crate) fn send_at(&self, deadline: u64, to: TaskId, envelope: Envelope) -> TimerHandle {
+        let timed = Timed::Send { to, envelope };
+        let key = self.with_wheel(|wheel| {
+            if wheel.len() >= 1024 && wheel.len().is_power_of_two() {
+                // Timers of tasks that have died would hold their memory until they fire. A sweep at each
+                // doubling keeps that below the number of live ones, at a constant cost per timer.
+                self.sweep(wheel)
+            }
+            wheel.insert(tick_for(deadline), timed)
+        });
+        self.metrics.timers.add(1);
+        TimerHandle { worker: self.id, key }
+    }
+
+    fn sweep(&self, wheel: &mut TimerWheel<Timed>) {
+        let slab = &self.shared.slab;
+        let mut dead = Vec::new();
+        wheel.retain(
+            |timed| match timed {
+                Timed::Wait(_) | Timed::Run(_) => true,
+                Timed::Send { to, .. } => slab.get(to.index()).is_some_and(|slot| slot.serial() == to.serial()),
+                Timed::Every(every) => {
+                    slab.get(every.to.index()).is_some_and(|slot| slot.serial() == every.to.serial())
+                }
+            },
+            &mut dead,
+        );
+        // What is in the dead ones is dropped by the loop, where users' code may run.
+        // SAFETY: `Worker` rule 1; another field.
+        unsafe { self.trash.with(|trash| trash.append(&mut dead)) };
+    }
+
+    /// Sends an envelope of `make` at `first`, and then again each `period` nanoseconds.
+    pub(crate) fn send_every(&self, first: u64, period: u64, to: TaskId, make: Maker) -> TimerHandle {
+        let series = TimerHandle { worker: self.id, key: TimerKey { index: 0, generation: 0 } };
+        let every = Box::new(Every { to, period: period.max(1), due: first, series, make });
+        let key = self.with_wheel(|wheel| {
+            let key = wheel.insert(tick_for(first), Timed::Every(every));
+            if let Some(Timed::Every(every)) = wheel.get_mut(key) {
+                every.series.key = key;
+            }
+            key
+        });
+        TimerHandle { worker: self.id, key }
+    }
+
+    /// Runs the job at `deadline`, on this worker, between two slices. It must be short.
+    pub(crate) fn run_at(&self, deadline: u64, job: Box<dyn FnOnce() + Send>) -> TimerHandle {
+        let key = self.with_wheel(|wheel| wheel.insert(tick_for(deadline), Timed::Run(job)));
+        TimerHandle { worker: self.id, key }
+    }
+
+    /// Cancels a timer of this wheel. The nanoseconds that were left; `None`: it has fired.
+    pub(crate) fn cancel_timer(&self, key: TimerKey) -> Option<u64> {
+        let now = self.shared.clock.now();
+        let current = self.current_key(key);
+        let (tick, timed) = self.with_wheel(|wheel| wheel.cancel(current))?;
+        // SAFETY: `Worker` rule 1.
+        unsafe { self.series.with(|series| series.remove(&key)) };
+        self.drop_outside(timed);
+        Some(tick_start(tick).saturating_sub(now))
+    }
+
+    /// The nanoseconds that are left of a timer of this wheel.
+    pub(crate) fn read_timer(&self, key: TimerKey) -> Option<u64> {
+        let now = self.shared.clock.now();
+        let current = self.current_key(key);
+        self.with_wheel(|wheel| wheel.get(current).map(|(tick, _)| tick_start(tick).saturating_sub(now)))
+    }
+
+    /// The key under which a repeated timer is in the wheel now.
+    fn current_key(&self, key: TimerKey) -> TimerKey {
+        // SAFETY: `Worker` rule 1.
+        unsafe { self.series.with(|series| if series.is_empty() { key } else { *series.get(&key).unwrap_or(&key) }) }
+    }
+
+    pub(super) fn set_wait_timer(&self, task: Private<'_>, tick: u64) {
+        let index = self.shared.slab.index_of(task.slot());
+        let key = self.with_wheel(|wheel| wheel.insert(tick, Timed::Wait(index)));
+        task.set_timer(key.index);
+    }
+
+    /// The tick of a wait's timer.
+    pub(super) fn timer_tick(&self, index: u32) -> u64 {
+        self.with_wheel(|wheel| wheel.get(wheel.key_at(index)).map_or(u64::MAX, |(tick, _)| tick))
+    }
+
+    /// Takes a task's wait timer out of the wheel.
+    pub(crate) fn disarm(&self, task: Private<'_>) {
+        if task.timer() != NO_TIMER {
+            let index = task.timer();
+            task.set_timer(NO_TIMER);
+            self.with_wheel(|wheel| wheel.cancel(wheel.key_at(index)));
+        }
+    }
+
+    /// Fires what is due.
+    pub(super) fn turn_wheel(&self) {
+        if self.with_wheel(|wheel| wheel.is_empty()) {
+            return;
+        }
+        let mut due = Vec::new();
+        let more = self.with_wheel(|wheel| wheel.turn_limited(ticks_passed(self.coarse_now()), BATCH, &mut due));
+        for timed in due {
+            self.fire(timed);
+        }
+        if more {
+            self.turn.set(super::CLOCK_INTERVAL - 1);
+        }
+        // SAFETY: `Worker` rule 1.
+        let trash = unsafe { self.trash.with(std::mem::take) };
+        for timed in trash {
+            self.drop_outside(timed);
+        }
+    }
+
+    fn fire(&self, timed: Timed) {
+        match timed {
+            Timed::Wait(index) => {
+                let Some(slot) = self.shared.slab.get(index) else { return };
+                let task = self.private(slot);
+                task.set_timer(NO_TIMER);
+                if !matches!(task.state(), State::Waiting | State::Asleep) || task.deadline() == u64::MAX {
+                    return;
+                }
+                if tick_for(task.deadline()) <= ticks_passed(self.coarse_now()) {
+                    task.set(TIMED_OUT);
+                    self.enqueue(task);
+                } else {
+                    self.set_wait_timer(task, tick_for(task.deadline()));
+                }
+            }
+            Timed::Send { to, envelope } => {
+                self.metrics.fired.add(1);
+                if let Err(envelope) = self.send(to, envelope) {
+                    self.dispose(envelope);
+                }
+                self.flush();
+            }
+            Timed::Run(job) => {
+                // A panic of the job ends here; it is not a task's.
+                let _ = self.outside(|| catch_unwind(AssertUnwindSafe(job)));
+            }
+            Timed::Every(mut every) => {
+                let made = self.outside(|| catch_unwind(AssertUnwindSafe(|| (every.make)())));
+                let Ok(envelope) = made else { return self.end_series(*every) };
+                if let Err(envelope) = self.send(every.to, envelope) {
+                    self.drop_outside(envelope);
+                    return self.end_series(*every);
+                }
+                self.flush();
+                // From the time it was due, so that it does not drift; what was missed is not made up for.
+                let now = self.coarse_now();
+                every.due += every.period;
+                if every.due <= now {
+                    every.due += (now - every.due).div_ceil(every.period) * every.period;
+                }
+                let (tick, series) = (tick_for(every.due), every.series.key);
+                let key = self.with_wheel(|wheel| wheel.insert(tick, Timed::Every(every)));
+                // SAFETY: `Worker` rule 1.
+                unsafe { self.series.with(|map| map.insert(series, key)) };
+            }
+        }
+    }
+
+    fn end_series(&self, every: Every) {
+        // SAFETY: `Worker` rule 1.
+        unsafe { self.series.with(|series| series.remove(&every.series.key)) };
+        self.drop_outside(every);
+    }
+}

@@ -1,0 +1,1 @@
+//! How to use engset, topic by topic.

@@ -1,0 +1,60 @@
+//! An Erlang-style message-passing runtime as a Rust library.
+//!
+//! A program links it, spawns up to millions of preemptive green processes from ordinary Rust, lets them
+//! crash, watches and links them, and tests all that deterministically.
+//!
+//! ```
+//! use engset::prelude::*;
+//!
+//! enum Request {
+//!     Add(u64),
+//!     Total(Reply<u64>),
+//! }
+//!
+//! let total = engset::run(|| {
+//!     let counter = spawn(|mut mailbox: Mailbox<Request>| {
+//!         let mut total = 0;
+//!         loop {
+//!             match mailbox.message() {
+//!                 Request::Add(number) => total += number,
+//!                 Request::Total(reply) => reply.send(total),
+//!             }
+//!         }
+//!     });
+//!     for number in 1..=10 {
+//!         spawn(move || counter.send(Request::Add(number))); // ten processes
+//!     }
+//!     loop {
+//!         match counter.call(Request::Total) {
+//!             Ok(55) => return 55,
+//!             Ok(_) => yield_now(),
+//!             Err(error) => panic!("{error}"), // let it crash
+//!         }
+//!     }
+//! })?;
+//! assert_eq!(total, 55);
+//! # Ok::<(), engset::RunError>(())
+//! ```
+//!
+//! Start with the [guide].
+
+#![forbid(unsafe_code)]
+
+extern crate self as engset;
+
+#[doc(no_inline)]
+pub use engset_runtime::process_local;
+pub use engset_runtime::{
+    Activity, Address, Alias, BuildError, Builder, CallError, Config, DEFAULT_CALL_TIMEOUT, Down, DownReason,
+    Entry, Event, Exit, ExitReason, Flow, Item, Limit, Mailbox, MonitorRef, NameError, Node, NodeId, Overflow,
+    Panic, Pid, Priority, ProcessInfo, ProcessLocal, Random, Received, Reply, RunError, SendError, Server,
+    SpawnError, StartError, Timer, TimerRef, WorkerMetrics, block_on, blocking, config, demonitor,
+    envelope_memory, exit, exit_after, exit_self, is_alive, kill, link, lookup, monitor, monitor_name, name_of,
+    now, preemptible, process_info, processes, reduce, reductions, reductions_left, register, register_mailbox,
+    registered, run, run_with, self_pid, send_after, send_at, send_interval, send_named, serve, serve_with,
+    sleep, spawn, spawn_link, spawn_monitor, start_timer, trap_exits, try_self_pid, unlink, unregister, whereis,
+    yield_now,
+};
+
+pub mod guide;
+pub mod prelude;
