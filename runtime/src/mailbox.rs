@@ -13,7 +13,7 @@ use crate::{
 };
 use engset_scheduler::{
     Envelope,
-    current::{self, Position, Wake},
+    current::{self, Miss, Position, Wake},
 };
 use std::{fmt, marker::PhantomData, time::Duration};
 
@@ -43,13 +43,15 @@ use std::{fmt, marker::PhantomData, time::Duration};
 /// ```
 pub struct Mailbox<M> {
     owner: Pid,
+    /// Its mailbox is bounded.
+    bounded: bool,
     /// Not `Send`: a started process stays on its thread, and so does this.
     takes: PhantomData<(fn() -> M, *mut ())>,
 }
 
 impl<M: Send + 'static> Mailbox<M> {
     pub(crate) fn of_current(owner: Pid) -> Self {
-        Mailbox { owner, takes: PhantomData }
+        Mailbox { owner, bounded: current::is_current_marked(), takes: PhantomData }
     }
 
     /// The address that others send to.
@@ -90,23 +92,20 @@ impl<M: Send + 'static> Mailbox<M> {
     ///
     /// As [`Mailbox::receive_timeout`].
     pub fn try_receive(&mut self) -> Option<Received<M>> {
-        self.check();
-        current::reduce(price::RECEIVE);
-        self.next()
+        self.receive_until(0)
     }
 
-    #[inline]
+    #[inline(always)]
     fn receive_until(&mut self, deadline: u64) -> Option<Received<M>> {
-        self.check();
-        current::reduce(price::RECEIVE);
         loop {
-            if let Some(received) = self.next() {
-                return Some(received);
-            }
-            match current::wait(deadline) {
-                Wake::Ready | Wake::Poked => {}
-                Wake::TimedOut => return self.next(),
-                Wake::Ending => return None,
+            match current::receive(self.owner.node().number(), self.owner.task(), deadline) {
+                Ok(envelope) => {
+                    if let Some(received) = open(envelope, self.bounded) {
+                        return Some(received);
+                    }
+                }
+                Err(Miss::TimedOut | Miss::Ending) => return None,
+                Err(Miss::Stranger) => wrong_process(self.owner),
             }
         }
     }
@@ -187,7 +186,7 @@ impl<M: Send + 'static> Mailbox<M> {
         let mut timed_out = false;
         loop {
             while let Some(envelope) = current::search(&mut position, &mut pick) {
-                if let Some(received) = open(envelope) {
+                if let Some(received) = open(envelope, self.bounded) {
                     return Some(received);
                 }
             }
@@ -203,16 +202,6 @@ impl<M: Send + 'static> Mailbox<M> {
     }
 
     #[inline(always)]
-    fn next(&mut self) -> Option<Received<M>> {
-        loop {
-            let envelope = current::next()?;
-            if let Some(received) = open(envelope) {
-                return Some(received);
-            }
-        }
-    }
-
-    #[inline(always)]
     fn check(&self) {
         if !(current::tag() == Some(self.owner.node().number()) && current::is_task(self.owner.task())) {
             wrong_process(self.owner);
@@ -222,13 +211,13 @@ impl<M: Send + 'static> Mailbox<M> {
 
 /// Gives an envelope its type. `None`: it was a request whose caller has given up.
 #[inline(always)]
-pub(crate) fn open<M: Send + 'static>(envelope: Envelope) -> Option<Received<M>> {
+pub(crate) fn open<M: Send + 'static>(envelope: Envelope, bounded: bool) -> Option<Received<M>> {
     if envelope.tag() != 0 && hooks::is_expired(&envelope) {
         hooks::expired(&envelope);
         bound::taken(&envelope);
         return None;
     }
-    if current::is_current_marked() && envelope.kind() == engset_scheduler::Kind::Message {
+    if bounded && envelope.kind() == engset_scheduler::Kind::Message {
         bound::taken(&envelope);
         if bound::is_owed() {
             return None;

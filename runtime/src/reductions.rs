@@ -17,12 +17,6 @@ pub(crate) mod price {
     pub(crate) const RECEIVE: i32 = 1;
     pub(crate) const SPAWN: i32 = 8;
     pub(crate) const OTHER: i32 = 1;
-
-    /// A send to a process with so many messages waiting.
-    #[inline(always)]
-    pub(crate) fn send(queued: u32) -> i32 {
-        SEND + (queued / 64).min(64) as i32
-    }
 }
 
 /// Pays `units` reductions for work that the runtime does not see; if the slice is used up, other

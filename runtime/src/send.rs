@@ -9,7 +9,10 @@ use crate::{
     signal::Signal,
 };
 use crate::{error::SendError, exit_rule::Origin};
-use engset_scheduler::{Envelope, current};
+use engset_scheduler::{
+    Envelope,
+    current::{self, Unsent},
+};
 
 /// Reductions of a send. (The price list is `reductions.rs`.)
 use crate::reductions::price;
@@ -98,13 +101,11 @@ impl<M: Send + 'static> Address<M> {
     #[inline(always)]
     fn deliver(self, message: M) -> Result<(), SendError<M>> {
         let to = self.pid();
-        if current::tag() == Some(to.node().number()) && !current::is_marked(to.task()) {
-            let queued = current::queued(to.task());
-            let result = current::send(to.task(), Envelope::message(message));
-            current::reduce(price::send(queued));
-            return result.map_err(|envelope| dead(envelope));
+        match current::send_message(to.node().number(), to.task(), message) {
+            Ok(()) => Ok(()),
+            Err(Unsent::Dead(message)) => Err(SendError::Dead(message)),
+            Err(Unsent::Marked(message) | Unsent::Elsewhere(message)) => self.deliver_slowly(message),
         }
-        self.deliver_slowly(message)
     }
 
     #[cold]

@@ -137,11 +137,12 @@ where
 pub(crate) struct Serving<S> {
     server: S,
     started: bool,
+    bounded: bool,
 }
 
 impl<S: Server> Serving<S> {
     pub(crate) fn new(server: S) -> Self {
-        Serving { server, started: false }
+        Serving { server, started: false, bounded: false }
     }
 }
 
@@ -150,12 +151,13 @@ impl<S: Server> Body for Serving<S> {
     fn step(&mut self) -> Step {
         if !self.started {
             self.started = true;
+            self.bounded = current::is_current_marked();
             if let Flow::Stop(reason) = self.server.start(Address::new(self_pid())) {
                 return stop(reason);
             }
         }
         while let Some(envelope) = current::next() {
-            let Some(received) = open(envelope) else { continue };
+            let Some(received) = open(envelope, self.bounded) else { continue };
             if let Flow::Stop(reason) = self.server.handle(received) {
                 return stop(reason);
             }

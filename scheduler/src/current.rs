@@ -126,7 +126,7 @@ pub fn on_worker() -> bool {
 #[inline(always)]
 #[must_use]
 pub fn tag() -> Option<u32> {
-    worker().map(|worker| worker.shared.config.tag)
+    worker().map(|worker| worker.tag)
 }
 
 /// The hooks of the scheduler that this thread works for.
@@ -193,6 +193,9 @@ pub fn spawn(
     };
     let seed = Seed { body, extension, priority: settings.priority, class, marked: settings.marked };
     let spawned = worker.spawn(seed);
+    if worker.queue_len().is_multiple_of(32) {
+        worker.level();
+    }
     if worker.shared.idle.any() {
         worker.share_work();
     }
@@ -228,6 +231,97 @@ pub fn send(to: TaskId, envelope: Envelope) -> Result<(), Envelope> {
         Some(section) => section.worker.send(to, envelope),
         None => Err(envelope),
     }
+}
+
+/// Why [`send_message`] did not send. The message comes back.
+#[derive(Debug)]
+pub enum Unsent<M> {
+    /// The task is dead as far as can be seen.
+    Dead(M),
+    /// The task is marked ([`Settings::marked`]).
+    Marked(M),
+    /// This is no worker of the scheduler with that tag.
+    Elsewhere(M),
+}
+
+/// Sends a message to a task of the scheduler with this tag, if this is one of its workers and the task is
+/// not marked. The sender pays a reduction, and one more for each 64 messages that wait at the receiver (at
+/// most 64); if its slice is used up then, others have their turn.
+///
+/// # Errors
+///
+/// See [`Unsent`].
+///
+/// # Signals
+///
+/// As [`reduce`].
+#[inline(always)]
+pub fn send_message<M: Send + 'static>(tag: u32, to: TaskId, message: M) -> Result<(), Unsent<M>> {
+    let Some(worker) = worker() else { return Err(Unsent::Elsewhere(message)) };
+    if worker.tag != tag {
+        return Err(Unsent::Elsewhere(message));
+    }
+    let Some(slot) = worker.shared.slab.get(to.index()) else { return Err(Unsent::Dead(message)) };
+    if slot.serial() != to.serial() {
+        return Err(Unsent::Dead(message));
+    }
+    if slot.is_marked() {
+        return Err(Unsent::Marked(message));
+    }
+    worker.post(slot, to.serial(), Envelope::message_in(worker.cells.take(), message));
+    Ok(())
+}
+
+/// Why [`receive`] has nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Miss {
+    /// The deadline has passed.
+    TimedOut,
+    /// The task is unwinding or ending: nothing can come any more.
+    Ending,
+    /// The task that runs here is not the one that asks, or none.
+    Stranger,
+}
+
+/// The next thing to receive by the task `owner` of the scheduler with this tag, which must be the one that
+/// runs here. It pays a reduction, and waits until the deadline (nanoseconds; `u64::MAX`: none; 0: it does
+/// not wait).
+///
+/// # Errors
+///
+/// See [`Miss`].
+///
+/// # Signals
+///
+/// As [`wait`].
+#[inline(never)]
+pub fn receive(tag: u32, owner: TaskId, deadline: u64) -> Result<Envelope, Miss> {
+    let Some(worker) = worker() else { return Err(Miss::Stranger) };
+    let Some(slot) = worker.current() else { return Err(Miss::Stranger) };
+    if worker.tag != tag
+        || slot.serial() != owner.serial()
+        || worker.shared.slab.get(owner.index()).is_none_or(|own| !ptr::eq(own, slot))
+    {
+        return Err(Miss::Stranger);
+    }
+    reduce(1);
+    let entered = worker.custody.enter();
+    let task = worker.private(slot);
+    let result = loop {
+        if let Some(envelope) = worker.next(task) {
+            break Ok(envelope);
+        }
+        // An exit signal among what was looked at ends the task in `wait`.
+        match worker.wait(State::Waiting, deadline) {
+            Wake::Ready | Wake::Poked => {}
+            Wake::TimedOut => break worker.next(task).ok_or(Miss::TimedOut),
+            Wake::Ending => break Err(Miss::Ending),
+        }
+    };
+    if entered {
+        worker.custody.leave();
+    }
+    result
 }
 
 /// Messages that wait in a task's mailbox, as its owner last counted; 0 if it is dead.

@@ -125,9 +125,20 @@ impl Envelope {
         envelope
     }
 
+    /// A message, in a cell that the caller has taken from a cache.
+    #[inline(always)]
+    pub(crate) fn message_in<T: Send + 'static>(cell: NonNull<FreeCell>, payload: T) -> Self {
+        Self::new_in::<T, { Kind::Message as u8 }>(cell, payload)
+    }
+
     #[inline(always)]
     fn new<T: Send + 'static, const KIND: u8>(payload: T) -> Self {
-        let cell = current::take_cell().cast::<Raw>();
+        Self::new_in::<T, KIND>(current::take_cell(), payload)
+    }
+
+    #[inline(always)]
+    fn new_in<T: Send + 'static, const KIND: u8>(cell: NonNull<FreeCell>, payload: T) -> Self {
+        let cell = cell.cast::<Raw>();
         let raw = cell.as_ptr();
         // SAFETY: the cell is ours and uninitialised; every field is written before it is read.
         unsafe {

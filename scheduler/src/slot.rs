@@ -294,6 +294,15 @@ impl<'a> Private<'a> {
         unsafe { (*self.0.outer.get()).push(envelope) };
     }
 
+    /// Appends a message to the outer list.
+    #[inline(always)]
+    pub(crate) fn push_message(self, envelope: Envelope) {
+        debug_assert_eq!(envelope.kind(), Kind::Message);
+        self.count(1);
+        // SAFETY: rules 1 and 2.
+        unsafe { (*self.0.outer.get()).push(envelope) };
+    }
+
     #[inline(always)]
     pub(crate) fn pop_outer(self) -> Option<Envelope> {
         // SAFETY: rules 1 and 2.

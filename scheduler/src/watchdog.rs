@@ -22,7 +22,7 @@ use crate::{
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -30,6 +30,8 @@ use std::{
 /// Time between two looks.
 pub(crate) const TICK: Duration = Duration::from_millis(1);
 const NAP: Duration = Duration::from_millis(50);
+/// A stuck worker is reported after this many times `stuck_after`.
+const REPORT_AFTER: u64 = 3;
 /// Ticks without any slice before it naps.
 const QUIET_TICKS: u32 = 20;
 
@@ -38,6 +40,8 @@ pub(crate) struct Watchdog {
     parker: Parker,
     asleep: AtomicBool,
     stop: AtomicBool,
+    /// A bit for each worker that is stuck.
+    stuck: [AtomicU64; 4],
 }
 
 struct Watched {
@@ -46,6 +50,7 @@ struct Watched {
     since: u64,
     /// The spare that stands in for it.
     spare: Option<WorkerId>,
+    reported: bool,
 }
 
 impl Watchdog {
@@ -55,6 +60,20 @@ impl Watchdog {
         // Relaxed: a missed wake costs a nap (rule 4).
         if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed) {
             self.parker.unpark();
+        }
+    }
+
+    /// Is this worker stuck? A hint.
+    pub(crate) fn is_stuck(&self, worker: WorkerId) -> bool {
+        self.stuck[worker as usize / 64].load(Ordering::Relaxed) >> (worker % 64) & 1 == 1
+    }
+
+    fn set_stuck(&self, worker: WorkerId, stuck: bool) {
+        let (word, bit) = (&self.stuck[worker as usize / 64], 1 << (worker % 64));
+        if stuck {
+            word.fetch_or(bit, Ordering::Relaxed);
+        } else {
+            word.fetch_and(!bit, Ordering::Relaxed);
         }
     }
 
@@ -85,7 +104,7 @@ impl Watchdog {
                 // Relaxed: a hint.
                 let slices = worker.slices.load(Ordering::Relaxed);
                 if watched.len() <= at {
-                    watched.push(Watched { slices, since: now, spare: None });
+                    watched.push(Watched { slices, since: now, spare: None, reported: false });
                 }
                 let seen = &mut watched[at];
                 if seen.slices != slices || !worker.custody.in_user_code() {
@@ -94,7 +113,9 @@ impl Watchdog {
                     }
                     seen.slices = slices;
                     seen.since = now;
+                    seen.reported = false;
                     if let Some(spare) = seen.spare.take() {
+                        self.set_stuck(worker.id, false);
                         shared.order(spare, Control::Retire(worker.id));
                         retired.push(spare);
                     }
@@ -107,6 +128,7 @@ impl Watchdog {
                 }
                 if now - seen.since >= shared.config.stuck_after.as_nanos() as u64 {
                     stand_in(shared, worker, seen, &mut retired, now);
+                    self.set_stuck(worker.id, seen.spare.is_some());
                 }
             }
         }
@@ -124,8 +146,7 @@ fn stand_in(
     let Some(rescue) = worker.custody.try_seize() else { return };
     // Whose slice is it? Only now can it be asked safely.
     let task = worker.current().map(|slot| worker.task_id(slot));
-    let first = seen.spare.is_none();
-    if first {
+    if seen.spare.is_none() {
         seen.spare = retired.pop().or_else(|| shared.add_spare());
         if let Some(spare) = seen.spare {
             shared.order(spare, Control::Retire(0));
@@ -136,7 +157,11 @@ fn stand_in(
         None => 0,
     };
     drop(rescue);
-    if first && let Some(task) = task {
+    // Reported only when it has lasted: on a busy machine the system itself may have stopped the thread for a
+    // while.
+    let patience = REPORT_AFTER * shared.config.stuck_after.as_nanos() as u64;
+    if !seen.reported && now - seen.since >= patience && let Some(task) = task {
+        seen.reported = true;
         shared.hooks.long_schedule(LongSchedule { task, nanos: now - seen.since, moved });
     }
 }

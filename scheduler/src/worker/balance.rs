@@ -9,10 +9,17 @@
 //! 1. Only tasks without a stack are given (`carrier.rs`). Not started ones and servers between two steps.
 //! 2. A long queue is shared at once; a short one only when it has stayed for a while: two processes
 //!    that take turns in microseconds are better off together.
-//! 3. An idle worker is claimed (taken out of the set) by one giver at a time.
+//! 3. Tasks that have started stay where they are, so it matters where they start. A worker whose queue is
+//!    long also looks, now and then, whether another one's is much shorter, and gives part of the
+//!    difference before its tasks have started.
+//! 4. An idle worker is claimed (taken out of the set) by one giver at a time.
 
 use super::{Control, Worker};
-use crate::{owner::WorkerId, slot::NO_TIMER};
+use crate::{
+    owner::WorkerId,
+    run_queue::Entry,
+    slot::{NO_TIMER, Slot},
+};
 use crossbeam_utils::CachePadded;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -61,7 +68,7 @@ impl IdleSet {
         was_in
     }
 
-    /// Takes one out (rule 3).
+    /// Takes one out (rule 4).
     fn claim(&self) -> Option<WorkerId> {
         for (index, word) in self.words.iter().enumerate() {
             let bits = word.load(Ordering::Relaxed);
@@ -76,6 +83,12 @@ impl IdleSet {
     }
 }
 
+/// Tasks on their way.
+pub(crate) struct Batch(Vec<Entry>);
+
+// SAFETY: slots are `Sync`; what is private in them has been given by `Owner::give`.
+unsafe impl Send for Batch {}
+
 impl Worker {
     /// Gives work to an idle worker if there is enough (rule 2).
     #[cold]
@@ -83,7 +96,7 @@ impl Worker {
     pub(crate) fn share_work(&self) {
         let len = self.queue_len();
         let waiting = len.saturating_sub(usize::from(self.current().is_none()));
-        if waiting == 0 || self.shared.systematic {
+        if waiting == 0 || self.shared.systematic || self.retire_to.get() != 0 {
             self.surplus_since.set(u64::MAX);
             return;
         }
@@ -99,6 +112,43 @@ impl Worker {
         self.surplus_since.set(u64::MAX);
         let most = len.div_ceil(2).min(MOST);
         self.give_to_idle(most);
+    }
+
+    /// Says how long the queue is, and gives part of it to a worker whose queue is much shorter (rule 3).
+    #[inline(never)]
+    pub(crate) fn level(&self) {
+        let len = self.queue_len();
+        // Relaxed, here and below: hints.
+        self.public.load.store(len as u32, Ordering::Relaxed);
+        if len < LONG_QUEUE || self.shared.systematic || self.retire_to.get() != 0 {
+            return;
+        }
+        // Two at random, the better one of them: as good as all, and cheap with many workers (M. Mitzenmacher,
+        // The Power of Two Choices in Randomized Load Balancing, 2001).
+        let workers = self.shared.config.workers as u64;
+        let mut best: Option<(u32, WorkerId)> = None;
+        for _ in 0..2 {
+            // SAFETY: `Worker` rule 1.
+            let id = unsafe { self.random.with(|random| random.below(workers)) } as WorkerId + 1;
+            let Some(other) = self.shared.worker(id) else { continue };
+            let load = other.public.load.load(Ordering::Relaxed);
+            if id != self.id && best.is_none_or(|(least, _)| load < least) {
+                best = Some((load, id));
+            }
+        }
+        if let Some((load, to)) = best
+            && len >= 2 * load as usize + LONG_QUEUE
+            && !self.shared.watchdog.is_stuck(to)
+        {
+            let tasks = self.take_movable(((len - load as usize) / 2).min(MOST));
+            if !tasks.is_empty() {
+                if let Some(other) = self.shared.worker(to) {
+                    // So that the next look, here or elsewhere, counts them in.
+                    other.public.load.store(load + tasks.len() as u32, Ordering::Relaxed);
+                }
+                self.give(tasks, to);
+            }
+        }
     }
 
     fn give_to_idle(&self, most: usize) {
@@ -143,16 +193,15 @@ impl Worker {
     }
 
     /// Takes tasks that may move out of the run queue.
-    pub(crate) fn take_movable(&self, most: usize) -> Vec<u32> {
+    pub(crate) fn take_movable(&self, most: usize) -> Vec<Entry> {
         let mut tasks = Vec::new();
-        let shared = &self.shared;
         // SAFETY: `Worker` rule 1; the closure only reads slots of ours.
         unsafe {
             self.queue.with(|queue| {
                 queue.take_movable(
                     most,
                     if most == usize::MAX { usize::MAX } else { LOOK },
-                    &mut |index| shared.slab.get(index).is_some_and(|slot| self.private(slot).is_movable()),
+                    &mut |entry| self.private(self.slot_of(entry)).is_movable(),
                     &mut tasks,
                 );
             });
@@ -161,30 +210,36 @@ impl Worker {
     }
 
     /// Gives tasks, all `Queued` and in no queue, to another worker.
-    pub(crate) fn give(&self, tasks: Vec<u32>, to: WorkerId) {
+    pub(crate) fn give(&self, tasks: Vec<Entry>, to: WorkerId) {
         self.flush();
         self.metrics.given.add(tasks.len() as u64);
-        for &index in &tasks {
-            let Some(slot) = self.shared.slab.get(index) else { continue };
+        for &entry in &tasks {
+            let slot = self.slot_of(entry);
             let task = self.private(slot);
             if task.timer() != NO_TIMER {
                 self.disarm(task);
             }
             slot.owner.give(to);
         }
-        self.shared.order(to, Control::Adopt(tasks));
+        self.shared.order(to, Control::Adopt(Batch(tasks)));
     }
 
     /// Takes in what was given to us.
-    pub(super) fn adopt(&self, tasks: Vec<u32>) {
+    pub(super) fn adopt(&self, batch: Batch) {
         self.flush();
-        self.metrics.adopted.add(tasks.len() as u64);
-        for index in tasks {
-            let Some(slot) = self.shared.slab.get(index) else { continue };
+        self.metrics.adopted.add(batch.0.len() as u64);
+        for entry in batch.0 {
+            let slot = self.slot_of(entry);
             slot.owner.settle(self.id);
             let priority = self.private(slot).priority();
             // SAFETY: `Worker` rule 1.
-            unsafe { self.queue.with(|queue| queue.push(index, priority)) };
+            unsafe { self.queue.with(|queue| queue.push(entry, priority)) };
         }
+    }
+
+    /// The slot of an entry.
+    fn slot_of(&self, entry: Entry) -> &Slot {
+        // SAFETY: entries are slots of the slab, which lives as long as `shared`.
+        unsafe { &*entry }
     }
 }

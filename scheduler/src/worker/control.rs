@@ -3,7 +3,7 @@
 //! They come as envelopes to the worker's own control slot, by token, like all mail: so they wake it,
 //! they come in order from one sender, and there is no second mechanism.
 
-use super::{Worker, timers::TimerHandle};
+use super::{Worker, balance::Batch, timers::TimerHandle};
 use crate::{
     config::Priority,
     envelope::Envelope,
@@ -24,7 +24,7 @@ const MOST_SLOTS: usize = 4096;
 /// An order.
 pub(crate) enum Control {
     /// These tasks are yours: `Queued`, and in no run queue.
-    Adopt(Vec<u32>),
+    Adopt(Batch),
     /// These free slots are yours.
     Slots(Vec<u32>),
     /// Give some free slots to this worker.
@@ -85,6 +85,7 @@ impl Worker {
     fn deferred(&self, control: Control) {
         // SAFETY: `Worker` rule 1.
         unsafe { self.orders.with(|orders| orders.push(control)) };
+        self.attention.set(true);
     }
 
     /// What a rescuer has left to do.
@@ -144,7 +145,10 @@ impl Worker {
                 self.stop_tasks();
             }
             Control::Halt => self.halt.set(true),
-            Control::Retire(to) => self.retire_to.set(to),
+            Control::Retire(to) => {
+                self.retire_to.set(to);
+                self.attention.set(true);
+            }
         }
     }
 
@@ -167,7 +171,7 @@ impl Worker {
             task.set(DOOMED);
         }
         // SAFETY: `Worker` rule 1.
-        unsafe { self.queue.with(|queue| queue.push(index, priority)) };
+        unsafe { self.queue.with(|queue| queue.push(slot, priority)) };
         self.metrics.spawned.add(1);
         Ok(TaskId::new(index, serial))
     }

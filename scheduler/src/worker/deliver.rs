@@ -5,8 +5,9 @@
 //! when it is long enough, or at the end of the slice; and if the push finds that the owner does not
 //! know yet, the task's token goes to the owner's inbox.
 //!
-//! 1. The outbox is empty when a slice has ended. So what a task has sent is under way before the task
-//!    can move or wait, and a stuck task delays nothing but its own last run (which the rescuer flushes).
+//! 1. The outbox is flushed at the end of a long slice, after [`OLD`] short ones, when there is nothing to
+//!    run, before tasks are given away or settled, and by a rescuer. So what a task has sent is under way
+//!    before the task can move, and it waits for a few short slices at most.
 //! 2. A private push comes after what is in the remote queue (`owner.rs`: why order is kept).
 
 use super::Worker;
@@ -24,6 +25,8 @@ use std::{
 
 /// Envelopes that are held back at most. Guess: the push costs as much as some ten of them.
 const RUN: u32 = 64;
+/// Short slices after which they go. Guess: some hundred nanoseconds.
+const OLD: u32 = 8;
 
 /// A run for one task (rule 1), newest first.
 pub(crate) struct Outbox {
@@ -31,11 +34,13 @@ pub(crate) struct Outbox {
     newest: *mut Link,
     oldest: *mut Link,
     len: u32,
+    /// Slices that have ended since the first one was held back.
+    slices: u32,
 }
 
 impl Outbox {
     pub(super) fn new() -> Self {
-        Outbox { to: ptr::null(), newest: ptr::null_mut(), oldest: ptr::null_mut(), len: 0 }
+        Outbox { to: ptr::null(), newest: ptr::null_mut(), oldest: ptr::null_mut(), len: 0, slices: 0 }
     }
 }
 
@@ -57,6 +62,40 @@ impl Worker {
             Whose::Other(_) => self.hold_back(slot, envelope),
         }
         Ok(())
+    }
+
+    /// Sends a message to a live task, and pays for it (`current::send_message`). From user code.
+    #[inline(never)]
+    pub(crate) fn post(&self, slot: &Slot, serial: u64, mut envelope: Envelope) {
+        let price = 1 + (slot.queued() / 64).min(64) as i32;
+        envelope.address(serial);
+        let entered = self.custody.enter();
+        match slot.owner.look(self.id) {
+            Whose::Mine => {
+                let task = self.private(slot);
+                if slot.remote.has_links() {
+                    self.drain_remote(task, true);
+                }
+                task.push_message(envelope);
+                if matches!(task.state(), State::Idle | State::Waiting) {
+                    self.enqueue(task);
+                }
+            }
+            Whose::Arriving => {
+                self.settle(slot);
+                self.deliver(self.private(slot), envelope);
+            }
+            Whose::Other(_) => self.hold_back(slot, envelope),
+        }
+        if entered {
+            self.custody.leave();
+        }
+        // Relaxed, no read-modify-write: see the field.
+        let left = self.reductions.load(Ordering::Relaxed).saturating_sub(price);
+        self.reductions.store(left, Ordering::Relaxed);
+        if left < 0 {
+            crate::current::yield_now();
+        }
     }
 
     /// What has arrived becomes ours (`owner.rs`, rule 2).
@@ -116,6 +155,7 @@ impl Worker {
         flush = unsafe {
             self.outbox.with(|outbox| {
                 if outbox.len == 0 {
+                    outbox.slices = 0;
                     outbox.to = slot;
                     outbox.oldest = link;
                     outbox.newest = link;
@@ -138,6 +178,21 @@ impl Worker {
     pub(crate) fn flush(&self) {
         // SAFETY: `Worker` rule 1.
         if unsafe { self.outbox.with(|outbox| outbox.len) } != 0 {
+            self.flush_now();
+        }
+    }
+
+    /// A short slice has ended (rule 1).
+    #[inline(always)]
+    pub(super) fn flush_if_old(&self) {
+        // SAFETY: `Worker` rule 1.
+        let old = unsafe {
+            self.outbox.with(|outbox| {
+                outbox.slices += 1;
+                outbox.len > 0 && outbox.slices >= OLD
+            })
+        };
+        if old {
             self.flush_now();
         }
     }

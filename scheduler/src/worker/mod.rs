@@ -15,8 +15,8 @@
 //! 3. The base loop ([`Worker::run`]) runs on the thread's own stack. It resumes carriers; a carrier runs
 //!    tasks ([`Worker::carry`]) and comes back when a task keeps it, or when it has nothing to run
 //!    that does without a stack of its own.
-//! 4. `current` is the task whose slice it is; `subject` the one that hooks are called for. They differ
-//!    only while the worker handles signals of a task that does not run.
+//! 4. `current` is the task whose slice it is. `subject` is set while the worker handles signals: hooks are
+//!    called for it, and else for the current task.
 
 mod balance;
 mod control;
@@ -43,7 +43,7 @@ use crate::{
     owner::WorkerId,
     parker::Parker,
     remote_queue::Link,
-    run_queue::RunQueue,
+    run_queue::{Entry, RunQueue},
     scheduler::SharedRef,
     slot::{DOOMED, ENDING, NO_TIMER, Private, Slot, State},
     stack::StackClass,
@@ -73,12 +73,20 @@ const KEEP_CARRIERS: usize = 64;
 pub(crate) struct Public {
     pub(crate) inbox: Inbox,
     pub(crate) parker: Parker,
+    /// Length of the run queue as of the last look: a hint to others (`balance.rs`).
+    pub(crate) load: AtomicU32,
 }
 
 /// See the head of this file.
 pub(crate) struct Worker {
     pub(crate) id: WorkerId,
     pub(crate) shared: SharedRef,
+    /// `config.tag`, at hand.
+    pub(crate) tag: u32,
+    /// There is something for `attend`: orders that were deferred, a successor, or the systematic mode.
+    attention: Cell<bool>,
+    /// `config.slice`, at hand.
+    slice: i32,
     pub(crate) public: CachePadded<Public>,
     /// Orders from outside come as envelopes to this slot, by token like all mail.
     pub(crate) control: Slot,
@@ -144,7 +152,14 @@ impl Worker {
         let now = shared.clock.now();
         Worker {
             id,
-            public: CachePadded::new(Public { inbox: Inbox::new(), parker: Parker::new() }),
+            public: CachePadded::new(Public {
+                inbox: Inbox::new(),
+                parker: Parker::new(),
+                load: AtomicU32::new(0),
+            }),
+            tag: shared.config.tag,
+            attention: Cell::new(shared.systematic),
+            slice: shared.config.slice as i32,
             control: Slot::new(id),
             reductions: AtomicI32::new(0),
             slices: AtomicU32::new(0),
@@ -188,7 +203,7 @@ impl Worker {
     /// The task that hooks are called for.
     pub(crate) fn subject(&self) -> Option<&Slot> {
         // SAFETY: as above.
-        unsafe { self.subject.get().as_ref() }
+        unsafe { self.subject.get().as_ref() }.or_else(|| self.current())
     }
 
     pub(crate) fn set_subject(&self, subject: *const Slot) -> *const Slot {
@@ -241,10 +256,9 @@ impl Worker {
     pub(crate) fn enqueue(&self, task: Private<'_>) {
         task.set_waited(task.state());
         task.set_state(State::Queued);
-        let index = self.shared.slab.index_of(task.slot());
         let priority = task.priority();
         // SAFETY: rule 1.
-        unsafe { self.queue.with(|queue| queue.push(index, priority)) };
+        unsafe { self.queue.with(|queue| queue.push(task.slot(), priority)) };
     }
 
     /// The base loop (rule 3). Returns when it has been told to halt.
@@ -366,11 +380,10 @@ impl Worker {
     fn begin_slice(&self, slot: &Slot) {
         self.private(slot).set_state(State::Running);
         self.current.set(slot);
-        self.subject.set(slot);
         // Relaxed, here and below: hints for the watchdog and the metrics; one writer.
         self.slices.store(self.slices.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-        let mut budget = self.shared.config.slice as i32;
-        if self.shared.systematic {
+        let mut budget = self.slice;
+        if self.attention.get() && self.shared.systematic {
             // SAFETY: rule 1.
             budget = 1 + unsafe { self.random.with(|random| random.below(budget as u64)) } as i32;
         }
@@ -381,11 +394,12 @@ impl Worker {
     #[inline(always)]
     fn end_slice(&self) {
         self.current.set(ptr::null());
-        self.subject.set(ptr::null());
-        self.flush();
-        let used = self.shared.config.slice as i32 - self.reductions.load(Ordering::Relaxed);
+        let used = self.slice - self.reductions.load(Ordering::Relaxed);
         if used > LONG_SLICE {
             self.turn.set(CLOCK_INTERVAL);
+            self.flush();
+        } else {
+            self.flush_if_old();
         }
     }
 
@@ -447,33 +461,40 @@ impl Worker {
             if self.public.inbox.has_tokens() {
                 self.drain_inbox();
             }
-            // SAFETY: rule 1.
-            if unsafe { self.orders.with(|orders| !orders.is_empty()) } {
-                self.obey_deferred();
-            }
             let turn = self.turn.get() + 1;
             self.turn.set(turn);
             if turn >= CLOCK_INTERVAL {
                 self.turn.set(0);
                 self.look_at_clock();
-            }
-            if self.retire_to.get() != 0 {
-                self.retire();
+                self.level();
             } else if self.shared.idle.any() {
                 self.share_work();
             }
-            let index = if self.shared.systematic {
-                // SAFETY: rule 1.
-                unsafe { self.queue.with(|queue| self.random.with(|random| queue.pop_any(random))) }
-            } else {
-                // SAFETY: rule 1.
-                unsafe { self.queue.with(RunQueue::pop) }
-            };
-            let slot = self.shared.slab.get(index?)?;
+            // SAFETY: rule 1.
+            let entry = if self.attention.get() { self.attend() } else { unsafe { self.queue.with(RunQueue::pop) } };
+            // SAFETY: slots live as long as `shared`.
+            let slot = unsafe { &*entry? };
             if self.is_ready(slot) {
                 return Some(slot);
             }
         }
+    }
+
+    /// What is not usual, and then the next of the queue.
+    #[cold]
+    #[inline(never)]
+    fn attend(&self) -> Option<Entry> {
+        self.attention.set(self.shared.systematic || self.retire_to.get() != 0);
+        self.obey_deferred();
+        if self.retire_to.get() != 0 {
+            self.retire();
+        }
+        if self.shared.systematic {
+            // SAFETY: rule 1.
+            return unsafe { self.queue.with(|queue| self.random.with(|random| queue.pop_any(random))) };
+        }
+        // SAFETY: rule 1.
+        unsafe { self.queue.with(RunQueue::pop) }
     }
 
     pub(crate) fn look_at_clock(&self) {

@@ -191,14 +191,18 @@ impl Worker {
                 let Some(slot) = self.shared.slab.get(index) else { return };
                 let task = self.private(slot);
                 task.set_timer(NO_TIMER);
-                if !matches!(task.state(), State::Waiting | State::Asleep) || task.deadline() == u64::MAX {
+                if task.deadline() == u64::MAX {
+                    // It does not wait any more (or not with a deadline): the timer was left over.
                     return;
                 }
-                if tick_for(task.deadline()) <= ticks_passed(self.coarse_now()) {
-                    task.set(TIMED_OUT);
-                    self.enqueue(task);
-                } else {
+                if tick_for(task.deadline()) > ticks_passed(self.coarse_now()) {
                     self.set_wait_timer(task, tick_for(task.deadline()));
+                    return;
+                }
+                // Also when it is queued, because a signal came: that may be no reason for it to run.
+                task.set(TIMED_OUT);
+                if matches!(task.state(), State::Waiting | State::Asleep) {
+                    self.enqueue(task);
                 }
             }
             Timed::Send { to, envelope } => {

@@ -53,8 +53,27 @@ impl Drop for Aside<'_> {
 impl Worker {
     /// The task that runs waits in this state, at most until `deadline` (nanoseconds; `u64::MAX`: none).
     /// Unwinds it if it is doomed.
+    #[inline]
     pub(crate) fn wait(&self, state: State, deadline: u64) -> Wake {
         let Some(slot) = self.current() else { return Wake::Ending };
+        let task = self.private(slot);
+        if deadline != u64::MAX || task.has(DOOMED | ENDING | POKED | TIMED_OUT) || std::thread::panicking() {
+            match self.prepare_wait(slot, deadline) {
+                Wake::Ready => {}
+                wake => return wake,
+            }
+        }
+        task.set_state(state);
+        self.park_current(slot);
+        if deadline == u64::MAX && !task.has(DOOMED | POKED | TIMED_OUT) {
+            return Wake::Ready;
+        }
+        self.after_wait(slot)
+    }
+
+    /// `Ready`: it may wait.
+    #[inline(never)]
+    fn prepare_wait(&self, slot: &Slot, deadline: u64) -> Wake {
         if !may_wait(self) {
             return Wake::Ending;
         }
@@ -73,8 +92,12 @@ impl Worker {
             task.clear(POKED);
             return Wake::Poked;
         }
-        task.set_state(state);
-        self.park_current();
+        Wake::Ready
+    }
+
+    #[inline(never)]
+    fn after_wait(&self, slot: &Slot) -> Wake {
+        let task = self.private(slot);
         task.set_deadline(u64::MAX);
         self.die_if_doomed(slot);
         if task.has(POKED) {
@@ -124,20 +147,19 @@ impl Worker {
         task.set_state(State::Running);
         self.enqueue(task);
         self.metrics.preempted.add(1);
-        self.park_current();
+        self.park_current(slot);
         self.die_if_doomed(slot);
     }
 
     /// Leaves the carrier with the current task, and comes back when the task is resumed.
-    fn park_current(&self) {
-        if let Some(slot) = self.current() {
-            let carrier = self.carrier.get();
-            self.private(slot).set_carrier(carrier);
-            self.parting.set(Parting::Kept);
-            self.end_slice();
-            // SAFETY: the carrier that runs; it lives until `finish`.
-            unsafe { &*carrier }.suspend();
-        }
+    #[inline]
+    fn park_current(&self, slot: &Slot) {
+        let carrier = self.carrier.get();
+        self.private(slot).set_carrier(carrier);
+        self.parting.set(Parting::Kept);
+        self.end_slice();
+        // SAFETY: the carrier that runs; it lives until `finish`.
+        unsafe { &*carrier }.suspend();
     }
 
     /// A doomed task goes no further: its stack unwinds from here.

@@ -1,0 +1,94 @@
+//! Race: unpark comes before, during or after park; several unparks become one.
+//!
+//! Checks the promises in the head of `parker.rs`: an unpark that comes first is not lost, and what was
+//! written before an unpark is seen after the park that it ends, even if it is the second one.
+
+use crate::parts::explore;
+use engset_scheduler::parker::Parker;
+use loom::{
+    cell::UnsafeCell,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread,
+};
+
+struct Model {
+    parker: Parker,
+    value: UnsafeCell<u32>,
+    flags: [AtomicBool; 2],
+}
+
+// SAFETY: the value is a loom cell, which checks what this claims.
+unsafe impl Sync for Model {}
+// SAFETY: as above.
+unsafe impl Send for Model {}
+
+impl Model {
+    fn new() -> Arc<Self> {
+        Arc::new(Model { parker: Parker::new(), value: UnsafeCell::new(0), flags: Default::default() })
+    }
+}
+
+#[test]
+fn what_is_written_before_an_unpark_is_seen_after_the_park() {
+    explore(4, || {
+        let model = Model::new();
+        let waker = thread::spawn({
+            let model = model.clone();
+            move || {
+                // SAFETY: the parker orders it before the read; loom checks it.
+                model.value.with_mut(|at| unsafe { *at = 1 });
+                model.parker.unpark();
+            }
+        });
+        model.parker.park(None);
+        // SAFETY: as above.
+        assert_eq!(model.value.with(|at| unsafe { *at }), 1);
+        waker.join().unwrap();
+    });
+}
+
+#[test]
+fn an_unpark_that_finds_another_one_is_not_lost() {
+    explore(3, || {
+        let model = Model::new();
+        let wakers = [0, 1].map(|which| {
+            let model = model.clone();
+            thread::spawn(move || {
+                model.flags[which].store(true, Relaxed);
+                model.parker.unpark();
+            })
+        });
+        // If a park swallows the second unpark it must show what came before that one, too.
+        while !model.flags.iter().all(|flag| flag.load(Relaxed)) {
+            model.parker.park(None);
+        }
+        for waker in wakers {
+            waker.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn each_of_two_parks_takes_one_unpark_of_a_worker_that_answers() {
+    explore(3, || {
+        let model = Model::new();
+        let waker = thread::spawn({
+            let model = model.clone();
+            move || {
+                model.flags[0].store(true, Relaxed);
+                model.parker.unpark();
+                model.flags[1].store(true, Relaxed);
+                model.parker.unpark();
+            }
+        });
+        model.parker.park(None);
+        assert!(model.flags[0].load(Relaxed));
+        while !model.flags[1].load(Relaxed) {
+            model.parker.park(None);
+        }
+        waker.join().unwrap();
+    });
+}
