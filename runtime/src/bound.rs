@@ -105,7 +105,8 @@ impl Limit {
     /// How many bytes a message counts for, what it points to included.
     #[must_use]
     pub fn weigh<M: Send + 'static>(self, weigh: impl Fn(&M) -> usize + Send + Sync + 'static) -> Self {
-        let weigh: Weigh = Arc::new(move |envelope: &Envelope| envelope.get::<M>().map_or(envelope.size(), &weigh));
+        let weigh: Weigh =
+            Arc::new(move |envelope: &Envelope| envelope.get::<M>().map_or(envelope.size(), &weigh));
         Limit { weigh: Some(weigh), ..self }
     }
 }
@@ -285,7 +286,11 @@ pub(crate) fn try_send<M: Send + 'static>(to: Address<M>, message: M) -> Result<
     push(to, Envelope::message(message), false)
 }
 
-pub(crate) fn send_request<M: Send + 'static>(to: Address<M>, message: M, expiry: u32) -> Result<(), SendError<M>> {
+pub(crate) fn send_request<M: Send + 'static>(
+    to: Address<M>,
+    message: M,
+    expiry: u32,
+) -> Result<(), SendError<M>> {
     let mut envelope = Envelope::message(message);
     envelope.set_tag(expiry);
     push(to, envelope, true)
@@ -305,9 +310,13 @@ fn push<M: Send + 'static>(to: Address<M>, envelope: Envelope, wait: bool) -> Re
             }
             Room::No if bound.closed.load(Ordering::Relaxed) => return Err(send::dead(envelope)),
             Room::No => match bound.limit.overflow {
-                Overflow::Block if wait && (current::may_wait() || !current::on_worker()) => bound.wait_for_room(),
+                Overflow::Block if wait && (current::may_wait() || !current::on_worker()) => {
+                    bound.wait_for_room()
+                }
                 Overflow::Block | Overflow::DropNewest => return Err(full(envelope)),
-                Overflow::DropOldest if bound.owed.load(Ordering::Relaxed) >= bound.limit.messages.min(1 << 20) => {
+                Overflow::DropOldest
+                    if bound.owed.load(Ordering::Relaxed) >= bound.limit.messages.min(1 << 20) =>
+                {
                     return Err(full(envelope));
                 }
                 Overflow::DropOldest => {

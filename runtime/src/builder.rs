@@ -10,7 +10,7 @@ use crate::{
     pid::Pid,
     process::{Entry, Once, try_self_pid},
     reductions::price,
-    server::{Serving, Server},
+    server::{Server, Serving},
     state::{State, Watch, with},
 };
 use engset_scheduler::{Body, Priority, Settings, current};
@@ -172,7 +172,12 @@ impl Builder {
         server: S,
     ) -> Result<(crate::Address<S::Message>, MonitorRef), BuildError> {
         let reference = MonitorRef(fresh_reference());
-        let pid = self.start(Box::new(Serving::new(server)), Some(reference), Message::of::<S::Message>(), "serve_monitor")?;
+        let pid = self.start(
+            Box::new(Serving::new(server)),
+            Some(reference),
+            Message::of::<S::Message>(),
+            "serve_monitor",
+        )?;
         Ok((crate::Address::new(pid), reference))
     }
 
@@ -205,7 +210,8 @@ impl Builder {
     ) -> Result<Pid, BuildError> {
         if self.is_plain() && monitor.is_none() {
             let settings = self.settings();
-            let (Some(task), Some(id)) = (current::spawn(body, None, settings), node::with_current(|node| node.id))
+            let (Some(task), Some(id)) =
+                (current::spawn(body, None, settings), node::with_current(|node| node.id))
             else {
                 return Err(BuildError::OutsideOfProcess { what });
             };

@@ -70,9 +70,9 @@ impl fmt::Display for ConfigError {
             ConfigError::Syntax(error) => write!(f, "the settings are not TOML: {error}"),
             ConfigError::UnknownKey { key } => {
                 write!(f, "there is no setting {key:?}; there are: ")?;
-                KEYS.iter().enumerate().try_for_each(|(at, key)| {
-                    write!(f, "{}{}", if at == 0 { "" } else { ", " }, key.0)
-                })
+                KEYS.iter()
+                    .enumerate()
+                    .try_for_each(|(at, key)| write!(f, "{}{}", if at == 0 { "" } else { ", " }, key.0))
             }
             ConfigError::Value { key, value } => {
                 write!(f, "the setting {key} is {value}, but must be a whole number in range")
@@ -158,7 +158,11 @@ impl Config {
     /// The defaults.
     #[must_use]
     pub fn new() -> Self {
-        Config { scheduler: engset_scheduler::Config::default(), shutdown: Duration::from_secs(5), reports: 10 }
+        Config {
+            scheduler: engset_scheduler::Config::default(),
+            shutdown: Duration::from_secs(5),
+            reports: 10,
+        }
     }
 
     /// The defaults, overlaid with the environment.
@@ -205,7 +209,8 @@ impl Config {
     ///
     /// It is not TOML, has an unknown key, or a value that is not a number in range.
     pub fn toml(mut self, text: &str) -> Result<Self, ConfigError> {
-        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| ConfigError::Syntax(error.to_string()))?;
+        let table: toml::Table =
+            text.parse().map_err(|error: toml::de::Error| ConfigError::Syntax(error.to_string()))?;
         for (key, value) in table {
             let Some((_, set)) = KEYS.iter().find(|(name, _)| *name == key) else {
                 return Err(ConfigError::UnknownKey { key });

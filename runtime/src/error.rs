@@ -28,7 +28,9 @@ impl<M> SendError<M> {
     /// The message.
     pub fn into_message(self) -> M {
         match self {
-            SendError::Dead(message) | SendError::Full(message) | SendError::TooLarge { message, .. } => message,
+            SendError::Dead(message) | SendError::Full(message) | SendError::TooLarge { message, .. } => {
+                message
+            }
         }
     }
 }
@@ -164,7 +166,9 @@ impl fmt::Display for RunError {
             RunError::Start(error) => write!(f, "the node did not start: {error}"),
             RunError::Config(error) => write!(f, "{error}"),
             RunError::Crashed(reason) => write!(f, "the first process ended: {reason}"),
-            RunError::Nested => f.write_str("run was called within a process; use Node::start on another thread"),
+            RunError::Nested => {
+                f.write_str("run was called within a process; use Node::start on another thread")
+            }
             RunError::Deadlock(waiting) => {
                 write!(f, "deadlock: {} processes wait and nothing can happen:", waiting.len())?;
                 waiting.iter().try_for_each(|process| write!(f, "\n  {process}"))

@@ -3,12 +3,7 @@
 //! The waker is a signal: it wakes the process like any other. The future is polled on the process' own
 //! stack; between two polls the process waits, and its worker does something else.
 
-use crate::{
-    pid::Pid,
-    process::try_self_pid,
-    send,
-    signal::Signal,
-};
+use crate::{pid::Pid, process::try_self_pid, send, signal::Signal};
 use engset_scheduler::current::{self, Wake};
 use std::{
     future::Future,

@@ -137,9 +137,10 @@ impl Hooks for Inner {
         };
         // Step 2.
         let rare = state::with_existing(|state| {
-            state.rare.as_mut().map(|rare| {
-                (mem::take(&mut rare.names), mem::take(&mut rare.locals), rare.bound.take())
-            })
+            state
+                .rare
+                .as_mut()
+                .map(|rare| (mem::take(&mut rare.names), mem::take(&mut rare.locals), rare.bound.take()))
         });
         let name = match rare.flatten() {
             None => None,
@@ -242,7 +243,8 @@ fn tell(me: Pid, reason: &ExitReason, mut state: State) {
 
 /// What is known of a panic: the payload's text, and what the hook saw of it.
 fn panic_reason(payload: &(dyn Any + Send)) -> ExitReason {
-    let noted = state::with_existing(|state| state.rare.as_mut().and_then(|rare| rare.panic.take())).flatten();
+    let noted =
+        state::with_existing(|state| state.rare.as_mut().and_then(|rare| rare.panic.take())).flatten();
     let message = match payload.downcast_ref::<&'static str>() {
         Some(text) => (*text).to_owned(),
         None => match payload.downcast_ref::<String>() {

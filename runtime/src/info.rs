@@ -116,7 +116,8 @@ fn collect(me: Pid) -> Option<ProcessInfo> {
         info.links = state.links.active().collect();
         info.monitors =
             state.monitors.values().filter(|watch| watch.call.is_none()).map(|watch| watch.target).collect();
-        info.watchers = state.watchers.iter().map(|(_, pid)| *pid).filter(|pid| pid.outside_waiter().is_none()).collect();
+        info.watchers =
+            state.watchers.iter().map(|(_, pid)| *pid).filter(|pid| pid.outside_waiter().is_none()).collect();
         info.traps_exits = state.traps;
     });
     Some(info)

@@ -45,13 +45,14 @@ pub struct Mailbox<M> {
     owner: Pid,
     /// Its mailbox is bounded.
     bounded: bool,
-    /// Not `Send`: a started process stays on its thread, and so does this.
-    takes: PhantomData<(fn() -> M, *mut ())>,
+    takes: PhantomData<fn() -> M>,
+    /// A started process stays on its thread, and so does this.
+    not_send: PhantomData<*mut ()>,
 }
 
 impl<M: Send + 'static> Mailbox<M> {
     pub(crate) fn of_current(owner: Pid) -> Self {
-        Mailbox { owner, bounded: current::is_current_marked(), takes: PhantomData }
+        Mailbox { owner, bounded: current::is_current_marked(), takes: PhantomData, not_send: PhantomData }
     }
 
     /// The address that others send to.
@@ -171,7 +172,11 @@ impl<M: Send + 'static> Mailbox<M> {
         self.select_until(wanted, process::deadline(timeout))
     }
 
-    fn select_until(&mut self, mut wanted: impl FnMut(Item<'_, M>) -> bool, deadline: u64) -> Option<Received<M>> {
+    fn select_until(
+        &mut self,
+        mut wanted: impl FnMut(Item<'_, M>) -> bool,
+        deadline: u64,
+    ) -> Option<Received<M>> {
         self.check();
         current::reduce(price::RECEIVE);
         let mut position = Position::default();

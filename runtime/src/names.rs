@@ -122,13 +122,19 @@ impl Names {
     /// A name of the process.
     pub(crate) fn name_of(&self, of: Pid) -> Option<Arc<str>> {
         let table = self.read();
-        table.iter().find(|(_, entry)| matches!(entry, Entry::Process(pid, _) if *pid == of)).map(|(name, _)| Arc::clone(name))
+        table
+            .iter()
+            .find(|(_, entry)| matches!(entry, Entry::Process(pid, _) if *pid == of))
+            .map(|(name, _)| Arc::clone(name))
     }
 
     /// The same for a signal handler: without waiting for the lock, and without allocation.
     pub(crate) fn try_name_of(&self, of: Pid) -> Option<Arc<str>> {
         let table = self.table.try_read().ok()?;
-        table.iter().find(|(_, entry)| matches!(entry, Entry::Process(pid, _) if *pid == of)).map(|(name, _)| Arc::clone(name))
+        table
+            .iter()
+            .find(|(_, entry)| matches!(entry, Entry::Process(pid, _) if *pid == of))
+            .map(|(name, _)| Arc::clone(name))
     }
 
     fn all(&self) -> Vec<(Arc<str>, Pid)> {
@@ -223,7 +229,10 @@ pub fn lookup<M: Send + 'static>(name: &str) -> Result<Address<M>, NameError> {
     typed(name, node::with_current(|node| node.names.find(name)).flatten())
 }
 
-fn typed<M: Send + 'static>(name: &str, found: Option<(Pid, Option<Message>)>) -> Result<Address<M>, NameError> {
+fn typed<M: Send + 'static>(
+    name: &str,
+    found: Option<(Pid, Option<Message>)>,
+) -> Result<Address<M>, NameError> {
     let Some((pid, message)) = found else { return Err(NameError::Unknown { name: name.to_owned() }) };
     match message {
         Some(message) if message.id == TypeId::of::<M>() => Ok(Address::new(pid)),

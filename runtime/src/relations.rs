@@ -96,9 +96,7 @@ pub fn demonitor(reference: MonitorRef, flush: bool) -> bool {
         }
         None => {
             if flush {
-                let mut is_it = |envelope: &engset_scheduler::Envelope| {
-                    matches!(envelope.get::<Event>(), Some(Event::Down(down)) if down.reference == reference)
-                };
+                let mut is_it = |envelope: &engset_scheduler::Envelope| matches!(envelope.get::<Event>(), Some(Event::Down(down)) if down.reference == reference);
                 drop(current::search(&mut Position::default(), &mut is_it));
             }
             false

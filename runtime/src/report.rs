@@ -66,7 +66,8 @@ impl Reports {
         let name = name.unwrap_or("");
         tracing::error!(target: "engset", %pid, name, location = panic.location, suppressed, "process crashed: {}", panic.message);
         if !tracing::dispatcher::has_been_set() {
-            let more = if suppressed > 0 { format!(" ({suppressed} reports left out)") } else { String::new() };
+            let more =
+                if suppressed > 0 { format!(" ({suppressed} reports left out)") } else { String::new() };
             let backtrace = panic.backtrace.as_deref().map(|trace| format!("\n{trace}")).unwrap_or_default();
             write_line(&format!(
                 "engset: process {pid}{}{name} crashed at {}: {}{more}{backtrace}",

@@ -55,7 +55,9 @@ pub(crate) fn undeliverable(envelope: Envelope, gone: bool) {
             let reason = if gone { DownReason::NoConnection } else { DownReason::NoProc };
             self::signal(watcher, Signal::Down { reference, reason });
         }
-        Signal::Inspect { caller, reference } => call::break_off(caller, Broken::down(reference, DownReason::NoProc)),
+        Signal::Inspect { caller, reference } => {
+            call::break_off(caller, Broken::down(reference, DownReason::NoProc))
+        }
         Signal::Aliased { message, .. } => current::drop_outside(message),
         Signal::Exit(_)
         | Signal::Unlink { .. }

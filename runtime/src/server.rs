@@ -6,12 +6,7 @@
 //! the function returns. The behaviours of the standard library stand on this.
 
 use crate::{
-    event::Received,
-    mailbox::open,
-    pid::Address,
-    process::self_pid,
-    reason::ExitReason,
-    reductions::price,
+    event::Received, mailbox::open, pid::Address, process::self_pid, reason::ExitReason, reductions::price,
     state,
 };
 use engset_scheduler::{Body, Step, current};

@@ -52,10 +52,6 @@ impl State {
     pub(crate) fn rare(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
     }
-
-    pub(crate) fn monitor_count(&self) -> usize {
-        self.monitors.values().filter(|watch| watch.call.is_none()).count()
-    }
 }
 
 /// The state of the process that runs, or that a hook is called for; made if need be.
@@ -125,9 +121,5 @@ impl Links {
 
     pub(crate) fn active(&self) -> impl Iterator<Item = Pid> + '_ {
         self.peers.iter().filter(|(_, unlinking)| **unlinking == 0).map(|(peer, _)| *peer)
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.active().count()
     }
 }

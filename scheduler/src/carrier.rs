@@ -81,8 +81,14 @@ impl Carrier {
         unsafe { (*self.yielder.get()).suspend(()) };
     }
 
+    /// The stack of one whose loop has ended.
+    pub(crate) fn into_stack(self) -> Option<Stack> {
+        let coroutine = self.coroutine.into_inner()?;
+        if coroutine.done() { Some(coroutine.into_stack()) } else { None }
+    }
+
     /// Gives it up without touching its frames (rule 2).
-    pub(crate) fn leak(self: Box<Self>) {
+    pub(crate) fn leak(self) {
         // SAFETY: as in `resume`; it does not run.
         let coroutine = unsafe { (*self.coroutine.get()).take() };
         std::mem::forget(coroutine);

@@ -57,8 +57,7 @@ struct Depot {
 // SAFETY: the pointers lead to memory that only the holder of the lock touches (rule 3).
 unsafe impl Send for Depot {}
 
-static DEPOT: Mutex<Depot> =
-    Mutex::new(Depot { magazines: Vec::new(), partial: ptr::null_mut(), chunks: 0 });
+static DEPOT: Mutex<Depot> = Mutex::new(Depot { magazines: Vec::new(), partial: ptr::null_mut(), chunks: 0 });
 
 /// A private free list. It belongs to one thread.
 #[derive(Debug)]

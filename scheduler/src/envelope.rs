@@ -13,11 +13,7 @@
 //!    what kind of thing it is to the receiver. It is written once, with the payload.
 //! 3. Payloads are `Send`, so an envelope is.
 
-use crate::{
-    current,
-    depot::FreeCell,
-    remote_queue::Link,
-};
+use crate::{current, depot::FreeCell, remote_queue::Link};
 use std::{
     any::{Any, TypeId},
     fmt,
@@ -246,11 +242,7 @@ impl Envelope {
         let payload = this.payload();
         // SAFETY: the type is checked; the payload is moved out once, for `this` is not dropped.
         let value = unsafe {
-            if Typed::<T, 0>::INLINE {
-                payload.cast::<T>().read()
-            } else {
-                *payload.cast::<Box<T>>().read()
-            }
+            if Typed::<T, 0>::INLINE { payload.cast::<T>().read() } else { *payload.cast::<Box<T>>().read() }
         };
         // SAFETY: the cell's payload is moved out, nothing refers to it (rule 1).
         unsafe { current::give_cell(this.0.cast()) };
@@ -322,7 +314,10 @@ impl Drop for Envelope {
 
 impl fmt::Debug for Envelope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Envelope").field("kind", &self.kind()).field("type", &self.type_name()).finish_non_exhaustive()
+        f.debug_struct("Envelope")
+            .field("kind", &self.kind())
+            .field("type", &self.type_name())
+            .finish_non_exhaustive()
     }
 }
 

@@ -12,7 +12,7 @@
 //! | `remote_queue`, `inbox`, `parker`, `custody` | the lock-free protocols (with `owner`, all of them) |
 //! | `carrier`, `stack`, `overflow` | stacks: what runs on them, where they are, what if one is used up |
 //! | `worker` | the loop, delivery, waiting, timers, balance |
-//! | `watchdog` | the time limit of slices; stuck workers |
+//! | `watchdog`, `thread_clock` | the time limit of slices; stuck workers |
 //! | `clock`, `blocking`, `metrics`, `config` | as they say |
 //! | `scheduler`, `current` | the interface from outside, and from within a task |
 //!
@@ -70,6 +70,8 @@ mod slot;
 mod stack;
 #[cfg(not(loom))]
 mod task;
+#[cfg(not(loom))]
+mod thread_clock;
 #[cfg(not(loom))]
 mod timer_wheel;
 #[cfg(not(loom))]

@@ -162,7 +162,9 @@ impl fmt::Display for SpawnError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             SpawnError::Limit { limit } => write!(f, "the limit of {limit} processes is reached"),
-            SpawnError::Stack { asked, reason } => write!(f, "a stack of {asked} bytes is not possible: {reason}"),
+            SpawnError::Stack { asked, reason } => {
+                write!(f, "a stack of {asked} bytes is not possible: {reason}")
+            }
             SpawnError::Stopped => f.write_str("the node has stopped"),
         }
     }
@@ -372,8 +374,6 @@ impl Scheduler {
             thread::sleep(Duration::from_micros(100));
         }
         self.shared.pool.close();
-        if threads.is_empty() {
-            }
         threads.is_empty()
     }
 

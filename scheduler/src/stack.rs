@@ -168,6 +168,7 @@ pub(crate) struct StackClass(pub(crate) u8);
 
 impl StackClass {
     /// 256 KiB.
+    #[cfg(test)]
     pub(crate) const DEFAULT: Self = Self::of_power(256 << 10);
 
     /// The class of exactly `size` bytes, a power of two in range.
@@ -464,6 +465,7 @@ impl StackRegion {
     }
 
     /// The stack of this region in whose guard page `addr` lies. Async-signal-safe.
+    #[cfg(test)]
     pub(crate) fn locate(&self, addr: usize) -> Option<Fault> {
         self.registration.table().locate(addr)
     }
@@ -649,6 +651,7 @@ impl Stack {
     }
 
     /// Bytes between its guard and its top.
+    #[cfg(test)]
     pub(crate) fn usable_size(&self) -> usize {
         self.class.stack_size() - self.region.guard - colour(self.index as usize)
     }

@@ -61,7 +61,7 @@ const MOVES_PER_VALUE: usize = 4;
 
 /// Names one timer of one wheel. The key of a timer that fired or was cancelled matches nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct TimerKey {
+pub(crate) struct TimerKey {
     /// The entry in the slab.
     pub(crate) index: u32,
     /// Which use of that entry.
@@ -190,6 +190,7 @@ impl<T> TimerWheel<T> {
     /// passed ranks as if set for the tick at which the wheel stood.) A `now` before that of an
     /// earlier turn is no error; nothing comes out early for it.
     #[inline]
+    #[cfg(test)]
     pub(crate) fn turn(&mut self, now: u64, out: &mut Vec<T>) {
         self.turn_limited(now, usize::MAX, out);
     }

@@ -3,7 +3,8 @@
 //! 1. Each [`TICK`] it compares every worker's count of slices with what it was. A worker that has not
 //!    begun a new slice since the last tick is asked to end this one: its budget is set to -1, which the
 //!    task meets at its next reduction point. That is the time limit of a slice.
-//! 2. A worker that has been in user code, in one slice, for `stuck_after` is *stuck*. The watchdog takes
+//! 2. A worker that has been in user code, in one slice, for `stuck_after` is *stuck*, unless the system has
+//!    not let its thread run meanwhile (`thread_clock.rs`). The watchdog takes
 //!    custody (`custody.rs`), gives everything that can move to a spare worker, and does so again
 //!    each tick until the worker comes back: its mail and its timers are seen to all the time. Tasks
 //!    with a stack wait for their thread; nothing else would be sound (`carrier.rs`).
@@ -48,6 +49,8 @@ struct Watched {
     slices: u32,
     /// When this slice was first seen.
     since: u64,
+    /// CPU time of its thread then.
+    cpu: u64,
     /// The spare that stands in for it.
     spare: Option<WorkerId>,
     reported: bool,
@@ -103,8 +106,16 @@ impl Watchdog {
                 let Some(worker) = shared.worker(at as WorkerId + 1) else { continue };
                 // Relaxed: a hint.
                 let slices = worker.slices.load(Ordering::Relaxed);
+                // Relaxed: a hint.
+                worker.public.tick.store(true, Ordering::Relaxed);
                 if watched.len() <= at {
-                    watched.push(Watched { slices, since: now, spare: None, reported: false });
+                    watched.push(Watched {
+                        slices,
+                        since: now,
+                        cpu: cpu_of(worker),
+                        spare: None,
+                        reported: false,
+                    });
                 }
                 let seen = &mut watched[at];
                 if seen.slices != slices || !worker.custody.in_user_code() {
@@ -113,6 +124,7 @@ impl Watchdog {
                     }
                     seen.slices = slices;
                     seen.since = now;
+                    seen.cpu = UNKNOWN;
                     seen.reported = false;
                     if let Some(spare) = seen.spare.take() {
                         self.set_stuck(worker.id, false);
@@ -122,17 +134,36 @@ impl Watchdog {
                     continue;
                 }
                 quiet = 0;
+                if seen.cpu == UNKNOWN {
+                    seen.cpu = cpu_of(worker);
+                }
                 // Rule 1. Relaxed: the worker may overwrite it, then we come again.
                 if now - seen.since >= shared.config.slice_time.as_nanos() as u64 / 2 {
                     worker.reductions.store(-1, Ordering::Relaxed);
                 }
-                if now - seen.since >= shared.config.stuck_after.as_nanos() as u64 {
+                let patience = shared.config.stuck_after.as_nanos() as u64;
+                if now - seen.since >= patience
+                    && (seen.spare.is_some() || !is_starved(worker, seen.cpu, patience))
+                {
                     stand_in(shared, worker, seen, &mut retired, now);
                     self.set_stuck(worker.id, seen.spare.is_some());
                 }
             }
         }
     }
+}
+
+/// CPU time that is not known yet.
+const UNKNOWN: u64 = u64::MAX;
+
+fn cpu_of(worker: &Worker) -> u64 {
+    worker.thread.nanos().unwrap_or(UNKNOWN)
+}
+
+/// Wants the thread to run, and has not had the time since its CPU time was `before`?
+fn is_starved(worker: &Worker, before: u64, patience: u64) -> bool {
+    let Some(now) = worker.thread.nanos() else { return false };
+    now.saturating_sub(before) < patience / 4 * 3 && worker.thread.is_runnable()
 }
 
 /// Rule 2.
@@ -157,10 +188,12 @@ fn stand_in(
         None => 0,
     };
     drop(rescue);
-    // Reported only when it has lasted: on a busy machine the system itself may have stopped the thread for a
-    // while.
+    // Reported only when it has lasted.
     let patience = REPORT_AFTER * shared.config.stuck_after.as_nanos() as u64;
-    if !seen.reported && now - seen.since >= patience && let Some(task) = task {
+    if !seen.reported
+        && now - seen.since >= patience
+        && let Some(task) = task
+    {
         seen.reported = true;
         shared.hooks.long_schedule(LongSchedule { task, nanos: now - seen.since, moved });
     }

@@ -8,7 +8,7 @@ use crate::{
     config::Priority,
     envelope::Envelope,
     owner::WorkerId,
-    slot::{State, DOOMED},
+    slot::{DOOMED, State},
     stack::StackClass,
     task::{Body, TaskId},
 };
@@ -69,7 +69,9 @@ impl Worker {
             // SAFETY: only orders are pushed to a control slot, as envelopes.
             let envelope = unsafe { Envelope::from_link(at) };
             match envelope.take::<Control>() {
-                Ok(control @ (Control::StopTasks | Control::Halt | Control::Retire(_))) if self.rescued.get() => {
+                Ok(control @ (Control::StopTasks | Control::Halt | Control::Retire(_)))
+                    if self.rescued.get() =>
+                {
                     deferred.push(control);
                 }
                 Ok(control) => self.carry_out(control),

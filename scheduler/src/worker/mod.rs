@@ -27,8 +27,8 @@ mod wait;
 pub(crate) use balance::IdleSet;
 pub(crate) use control::{Control, Seed, TimerAnswer};
 pub use timers::TimerHandle;
-pub(crate) use wait::may_wait;
 pub use wait::Wake;
+pub(crate) use wait::may_wait;
 
 use crate::{
     carrier::Carrier,
@@ -46,8 +46,9 @@ use crate::{
     run_queue::{Entry, RunQueue},
     scheduler::SharedRef,
     slot::{DOOMED, ENDING, NO_TIMER, Private, Slot, State},
-    stack::StackClass,
+    stack::{Stack, StackClass, StackRegion},
     task::{Outcome, Step, TaskId},
+    thread_clock::ThreadClock,
     timer_wheel::{TimerKey, TimerWheel},
 };
 use crossbeam_utils::CachePadded;
@@ -56,7 +57,7 @@ use std::{
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
     ptr::{self, NonNull},
-    sync::atomic::{AtomicI32, AtomicU32, Ordering},
+    sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering},
     time::Duration,
 };
 use timers::Timed;
@@ -65,14 +66,22 @@ use timers::Timed;
 const CLOCK_INTERVAL: u32 = 32;
 /// A slice that has used more than this many reductions is a reason to look at the clock.
 const LONG_SLICE: i32 = 500;
-/// Carriers of the default class that a worker keeps warm. Guess: 64 stacks of a page or two.
-const KEEP_CARRIERS: usize = 64;
+/// Free carriers that a worker keeps, with the memory of their stacks: 4 to 8 MiB. Of those beyond twice this
+/// the memory goes back to the system. Guess: a few times what a second-level cache holds.
+const KEEP_CARRIERS: usize = 1024;
+/// Stacks taken from the region at a time: its lock is paid once for them.
+const STACK_BATCH: usize = 16;
+
+/// Carriers have a fixed address: their coroutines know it.
+type CarrierBox = Box<Carrier>;
 
 /// What others touch, on lines of their own.
 #[derive(Debug)]
 pub(crate) struct Public {
     pub(crate) inbox: Inbox,
     pub(crate) parker: Parker,
+    /// The watchdog sets it each tick, so that the clock is looked at even if slices are few and long.
+    pub(crate) tick: AtomicBool,
     /// Length of the run queue as of the last look: a hint to others (`balance.rs`).
     pub(crate) load: AtomicU32,
 }
@@ -98,6 +107,7 @@ pub(crate) struct Worker {
     pub(crate) custody: Custody,
     pub(crate) cells: Cache,
     pub(crate) metrics: Metrics,
+    pub(crate) thread: ThreadClock,
     current: Cell<*const Slot>,
     subject: Cell<*const Slot>,
     carrier: Cell<*const Carrier>,
@@ -112,7 +122,9 @@ pub(crate) struct Worker {
     /// Orders that a rescuer could not carry out.
     orders: Own<Vec<Control>>,
     free_slots: Own<Vec<u32>>,
-    free_carriers: Own<Vec<Box<Carrier>>>,
+    free_carriers: Own<Vec<CarrierBox>>,
+    /// Stacks of the default class that were taken from the region in a batch and not used yet.
+    stacks: Own<Vec<Stack>>,
     /// Carriers that tasks have kept.
     kept: Cell<usize>,
     outbox: Own<deliver::Outbox>,
@@ -155,6 +167,7 @@ impl Worker {
             public: CachePadded::new(Public {
                 inbox: Inbox::new(),
                 parker: Parker::new(),
+                tick: AtomicBool::new(false),
                 load: AtomicU32::new(0),
             }),
             tag: shared.config.tag,
@@ -166,6 +179,7 @@ impl Worker {
             custody: Custody::new(),
             cells: Cache::new(),
             metrics: Metrics::default(),
+            thread: ThreadClock::default(),
             current: Cell::new(ptr::null()),
             subject: Cell::new(ptr::null()),
             carrier: Cell::new(ptr::null()),
@@ -177,6 +191,7 @@ impl Worker {
             orders: Own::new(Vec::new()),
             free_slots: Own::new(Vec::new()),
             free_carriers: Own::new(Vec::new()),
+            stacks: Own::new(Vec::new()),
             kept: Cell::new(0),
             outbox: Own::new(deliver::Outbox::new()),
             now: Cell::new(now),
@@ -263,6 +278,7 @@ impl Worker {
 
     /// The base loop (rule 3). Returns when it has been told to halt.
     pub(crate) fn run(&self) {
+        self.thread.register();
         let mut next: *const Slot = ptr::null();
         loop {
             // SAFETY: slots live as long as `shared`.
@@ -463,15 +479,21 @@ impl Worker {
             }
             let turn = self.turn.get() + 1;
             self.turn.set(turn);
-            if turn >= CLOCK_INTERVAL {
+            // Relaxed: a hint; a set that is lost to ours comes again.
+            if turn >= CLOCK_INTERVAL || self.public.tick.load(Ordering::Relaxed) {
+                self.public.tick.store(false, Ordering::Relaxed);
                 self.turn.set(0);
                 self.look_at_clock();
                 self.level();
             } else if self.shared.idle.any() {
                 self.share_work();
             }
-            // SAFETY: rule 1.
-            let entry = if self.attention.get() { self.attend() } else { unsafe { self.queue.with(RunQueue::pop) } };
+            let entry = if self.attention.get() {
+                self.attend()
+            } else {
+                // SAFETY: rule 1.
+                unsafe { self.queue.with(RunQueue::pop) }
+            };
             // SAFETY: slots live as long as `shared`.
             let slot = unsafe { &*entry? };
             if self.is_ready(slot) {
@@ -578,7 +600,7 @@ impl Worker {
         unsafe { self.queue.with(|queue| queue.len()) }
     }
 
-    fn take_carrier(&self, class: StackClass) -> Option<Box<Carrier>> {
+    fn take_carrier(&self, class: StackClass) -> Option<CarrierBox> {
         // SAFETY: rule 1.
         let found = unsafe {
             self.free_carriers.with(|free| {
@@ -589,29 +611,46 @@ impl Worker {
         if found.is_some() {
             return found;
         }
-        let stack = self.shared.stacks.take(class).ok()?;
+        let stack = if class == self.shared.default_class {
+            // SAFETY: rule 1; the region calls nobody.
+            unsafe {
+                self.stacks.with(|stacks| {
+                    if stacks.is_empty() {
+                        self.shared.stacks.take_batch(class, STACK_BATCH, stacks).ok()?;
+                    }
+                    stacks.pop()
+                })
+            }?
+        } else {
+            self.shared.stacks.take(class).ok()?
+        };
         Some(Carrier::new(stack))
     }
 
-    fn give_carrier(&self, carrier: Box<Carrier>) {
+    fn give_carrier(&self, carrier: CarrierBox) {
         // SAFETY: rule 1.
         let surplus = unsafe {
             self.free_carriers.with(|free| {
                 free.push(carrier);
-                if free.len() >= 2 * KEEP_CARRIERS { free.drain(..KEEP_CARRIERS).collect() } else { Vec::new() }
+                (free.len() >= 2 * KEEP_CARRIERS).then(|| free.drain(..KEEP_CARRIERS).collect::<Vec<_>>())
             })
         };
-        self.end_carriers(surplus);
+        if let Some(surplus) = surplus {
+            self.end_carriers(surplus);
+        }
     }
 
-    /// Lets free carriers run to their end; their stacks go back to the region.
-    fn end_carriers(&self, carriers: Vec<Box<Carrier>>) {
+    /// Lets free carriers run to their end; their stacks go back to the region, their memory to the system.
+    fn end_carriers(&self, carriers: Vec<CarrierBox>) {
         debug_assert!(self.current.get().is_null());
+        let mut stacks = Vec::with_capacity(carriers.len());
         for carrier in carriers {
             // With no current task its loop ends.
             let ended = carrier.resume();
             debug_assert!(ended);
+            stacks.extend(carrier.into_stack());
         }
+        StackRegion::release_memory(&mut stacks);
     }
 
     /// After the loop: what is left is ended or leaked.
@@ -620,6 +659,8 @@ impl Worker {
         // SAFETY: rule 1.
         let free = unsafe { self.free_carriers.with(std::mem::take) };
         self.end_carriers(free);
+        // SAFETY: rule 1.
+        drop(unsafe { self.stacks.with(std::mem::take) });
         for index in 0..self.shared.slab.claimed() {
             let Some(slot) = self.shared.slab.get(index) else { break };
             if slot.owner.id() != self.id {

@@ -89,7 +89,9 @@ impl Worker {
         wheel.retain(
             |timed| match timed {
                 Timed::Wait(_) | Timed::Run(_) => true,
-                Timed::Send { to, .. } => slab.get(to.index()).is_some_and(|slot| slot.serial() == to.serial()),
+                Timed::Send { to, .. } => {
+                    slab.get(to.index()).is_some_and(|slot| slot.serial() == to.serial())
+                }
                 Timed::Every(every) => {
                     slab.get(every.to.index()).is_some_and(|slot| slot.serial() == every.to.serial())
                 }
@@ -142,7 +144,9 @@ impl Worker {
     /// The key under which a repeated timer is in the wheel now.
     fn current_key(&self, key: TimerKey) -> TimerKey {
         // SAFETY: `Worker` rule 1.
-        unsafe { self.series.with(|series| if series.is_empty() { key } else { *series.get(&key).unwrap_or(&key) }) }
+        unsafe {
+            self.series.with(|series| if series.is_empty() { key } else { *series.get(&key).unwrap_or(&key) })
+        }
     }
 
     pub(super) fn set_wait_timer(&self, task: Private<'_>, tick: u64) {
@@ -171,7 +175,8 @@ impl Worker {
             return;
         }
         let mut due = Vec::new();
-        let more = self.with_wheel(|wheel| wheel.turn_limited(ticks_passed(self.coarse_now()), BATCH, &mut due));
+        let more =
+            self.with_wheel(|wheel| wheel.turn_limited(ticks_passed(self.coarse_now()), BATCH, &mut due));
         for timed in due {
             self.fire(timed);
         }
