@@ -6,6 +6,8 @@ use crate::{
 };
 use engset::{Config, Node};
 
+mod messaging;
+mod ring;
 mod spawn;
 
 /// One job, defined once for every runtime that is measured.
@@ -46,6 +48,62 @@ pub const WORKLOADS: &[Workload] = &[
         about: "n processes answer one message and wait for another one; memory and time",
         keys: &[Key::number("n", 1_000_000, "processes"), KIND],
         run: spawn::idle,
+        silent: false,
+    },
+    Workload {
+        name: "pingpong",
+        about: "two processes, one message in flight",
+        keys: &[Key::number("n", 2_000_000, "round trips"), KIND],
+        run: messaging::pingpong,
+        silent: false,
+    },
+    Workload {
+        name: "pairs",
+        about: "independent pairs, in each a window of messages in flight; both directions count",
+        keys: &[
+            Key::number("pairs", 64, "pairs"),
+            Key::number("n", 200_000, "round trips of each"),
+            Key::number("window", 100, "messages in flight in each"),
+            KIND,
+        ],
+        run: messaging::pairs,
+        silent: false,
+    },
+    Workload {
+        name: "fanin",
+        about: "senders that send as fast as they can to one receiver",
+        keys: &[
+            Key::number("senders", 64, "senders"),
+            Key::number("n", 200_000, "messages of each"),
+            Key::off("bound", "messages that the mailbox holds; senders wait for room; 0: unbounded"),
+            Key::word("kind", &["plain", "server"], "of the receiver"),
+        ],
+        run: messaging::fanin,
+        silent: false,
+    },
+    Workload {
+        name: "ring",
+        about: "a token goes round a ring of processes",
+        keys: &[Key::number("size", 503, "processes"), Key::number("hops", 5_000_000, "hops in total"), KIND],
+        run: ring::ring,
+        silent: false,
+    },
+    Workload {
+        name: "bigring",
+        about: "the same with a ring that is larger than the caches",
+        keys: &[
+            Key::number("size", 100_000, "processes"),
+            Key::number("hops", 2_000_000, "hops in total"),
+            KIND,
+        ],
+        run: ring::ring,
+        silent: false,
+    },
+    Workload {
+        name: "big",
+        about: "each of n processes pings random others, one ping in flight each",
+        keys: &[Key::number("n", 512, "processes"), Key::number("pings", 2000, "pings of each"), KIND],
+        run: messaging::big,
         silent: false,
     },
     Workload {
