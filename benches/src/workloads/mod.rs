@@ -6,9 +6,12 @@ use crate::{
 };
 use engset::{Config, Node};
 
+mod call;
+mod hog;
 mod messaging;
 mod ring;
 mod spawn;
+mod timers;
 
 /// One job, defined once for every runtime that is measured.
 #[derive(Debug)]
@@ -111,6 +114,31 @@ pub const WORKLOADS: &[Workload] = &[
         about: "a tree of processes with 10^depth leaves, summed up",
         keys: &[Key::number("depth", 6, "levels below the root"), KIND],
         run: spawn::skynet,
+        silent: false,
+    },
+    Workload {
+        name: "call",
+        about: "request and reply, with the default timeout of 5 s",
+        keys: &[Key::number("n", 500_000, "calls"), Key::word("kind", &["plain", "server"], "of the callee")],
+        run: call::call,
+        silent: false,
+    },
+    Workload {
+        name: "hog",
+        about: "a call each millisecond while others compute for ever",
+        keys: &[
+            Key::number("hogs", 4, "processes that compute"),
+            Key::number("seconds", 5, "how long"),
+            Key::word("mode", &["instrumented", "native"], "with reduction points, or without any"),
+        ],
+        run: hog::hog,
+        silent: false,
+    },
+    Workload {
+        name: "timers",
+        about: "n timers are set at random times within a minute, and 90 % of them cancelled",
+        keys: &[Key::number("n", 1_000_000, "timers")],
+        run: timers::timers,
         silent: false,
     },
 ];
