@@ -9,6 +9,7 @@ use engset::{Config, Node};
 mod call;
 mod hog;
 mod messaging;
+mod monitor;
 mod ring;
 mod spawn;
 mod timers;
@@ -140,5 +141,19 @@ pub const WORKLOADS: &[Workload] = &[
         keys: &[Key::number("n", 1_000_000, "timers")],
         run: timers::timers,
         silent: false,
+    },
+    Workload {
+        name: "monitor",
+        about: "n processes are spawned and monitored, and told to end",
+        keys: &[Key::number("n", 500_000, "processes"), KIND],
+        run: monitor::monitor,
+        silent: false,
+    },
+    Workload {
+        name: "crash",
+        about: "n processes panic; memory after each round",
+        keys: &[Key::number("n", 1_000_000, "processes"), Key::number("rounds", 2, "rounds of n"), KIND],
+        run: monitor::crash,
+        silent: true,
     },
 ];
