@@ -6,6 +6,7 @@ use crate::{
 };
 use engset::{Config, Node};
 
+mod big;
 mod call;
 mod hog;
 mod messaging;
@@ -107,7 +108,7 @@ pub const WORKLOADS: &[Workload] = &[
         name: "big",
         about: "each of n processes pings random others, one ping in flight each",
         keys: &[Key::number("n", 512, "processes"), Key::number("pings", 2000, "pings of each"), KIND],
-        run: messaging::big,
+        run: big::big,
         silent: false,
     },
     Workload {

@@ -34,7 +34,9 @@ fn monitored<S: Server>(server: S) -> Address<S::Message> {
 fn waiter(kind: Kind) -> Address<Stop> {
     match kind {
         Kind::Plain => {
-            let (address, _) = spawn_monitor(|mut mailbox: Mailbox<Stop>| drop(mailbox.message()));
+            let (address, _) = spawn_monitor(|mut mailbox: Mailbox<Stop>| {
+                mailbox.message();
+            });
             address
         }
         Kind::Server => monitored(Waiter),
