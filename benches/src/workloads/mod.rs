@@ -1,0 +1,160 @@
+//! The table of the workloads, and one file for each group of them.
+
+use crate::{
+    measure::{Failure, Figure},
+    options::{Key, Options},
+};
+use engset::{Config, Node};
+
+mod big;
+mod call;
+mod hog;
+mod messaging;
+mod monitor;
+mod ring;
+mod spawn;
+mod timers;
+
+/// One job, defined once for every runtime that is measured.
+#[derive(Debug)]
+pub struct Workload {
+    /// What it is called, here and in the output.
+    pub name: &'static str,
+    /// What it does, in a sentence.
+    pub about: &'static str,
+    /// What can be chosen, besides the number of threads.
+    pub keys: &'static [Key],
+    /// Does it.
+    pub run: fn(&Node, &Options) -> Result<Vec<Figure>, Failure>,
+    silent: bool,
+}
+
+impl Workload {
+    /// The node's settings for this workload.
+    #[must_use]
+    pub fn config(&self, config: Config) -> Config {
+        if self.silent { config.crash_reports_per_second(0) } else { config }
+    }
+}
+
+const KIND: Key = Key::word("kind", &["plain", "server"], "functions with a stack, or servers without");
+
+/// All of them.
+pub const WORKLOADS: &[Workload] = &[
+    Workload {
+        name: "spawn",
+        about: "one process spawns n, one after the other; each sends a message and ends",
+        keys: &[Key::number("n", 1_000_000, "processes"), KIND],
+        run: spawn::spawn,
+        silent: false,
+    },
+    Workload {
+        name: "idle",
+        about: "n processes answer one message and wait for another one; memory and time",
+        keys: &[Key::number("n", 1_000_000, "processes"), KIND],
+        run: spawn::idle,
+        silent: false,
+    },
+    Workload {
+        name: "pingpong",
+        about: "two processes, one message in flight",
+        keys: &[Key::number("n", 2_000_000, "round trips"), KIND],
+        run: messaging::pingpong,
+        silent: false,
+    },
+    Workload {
+        name: "pairs",
+        about: "independent pairs, in each a window of messages in flight; both directions count",
+        keys: &[
+            Key::number("pairs", 64, "pairs"),
+            Key::number("n", 200_000, "round trips of each"),
+            Key::number("window", 100, "messages in flight in each"),
+            KIND,
+        ],
+        run: messaging::pairs,
+        silent: false,
+    },
+    Workload {
+        name: "fanin",
+        about: "senders that send as fast as they can to one receiver",
+        keys: &[
+            Key::number("senders", 64, "senders"),
+            Key::number("n", 200_000, "messages of each"),
+            Key::off("bound", "messages that the mailbox holds; senders wait for room; 0: unbounded"),
+            Key::word("kind", &["plain", "server"], "of the receiver"),
+        ],
+        run: messaging::fanin,
+        silent: false,
+    },
+    Workload {
+        name: "ring",
+        about: "a token goes round a ring of processes",
+        keys: &[Key::number("size", 503, "processes"), Key::number("hops", 5_000_000, "hops in total"), KIND],
+        run: ring::ring,
+        silent: false,
+    },
+    Workload {
+        name: "bigring",
+        about: "the same with a ring that is larger than the caches",
+        keys: &[
+            Key::number("size", 100_000, "processes"),
+            Key::number("hops", 2_000_000, "hops in total"),
+            KIND,
+        ],
+        run: ring::ring,
+        silent: false,
+    },
+    Workload {
+        name: "big",
+        about: "each of n processes pings random others, one ping in flight each",
+        keys: &[Key::number("n", 512, "processes"), Key::number("pings", 2000, "pings of each"), KIND],
+        run: big::big,
+        silent: false,
+    },
+    Workload {
+        name: "skynet",
+        about: "a tree of processes with 10^depth leaves, summed up",
+        keys: &[Key::number("depth", 6, "levels below the root"), KIND],
+        run: spawn::skynet,
+        silent: false,
+    },
+    Workload {
+        name: "call",
+        about: "request and reply, with the default timeout of 5 s",
+        keys: &[Key::number("n", 500_000, "calls"), Key::word("kind", &["plain", "server"], "of the callee")],
+        run: call::call,
+        silent: false,
+    },
+    Workload {
+        name: "hog",
+        about: "a call each millisecond while others compute for ever",
+        keys: &[
+            Key::number("hogs", 4, "processes that compute"),
+            Key::number("seconds", 5, "how long"),
+            Key::word("mode", &["instrumented", "native"], "with reduction points, or without any"),
+        ],
+        run: hog::hog,
+        silent: false,
+    },
+    Workload {
+        name: "timers",
+        about: "n timers are set at random times within a minute, and 90 % of them cancelled",
+        keys: &[Key::number("n", 1_000_000, "timers")],
+        run: timers::timers,
+        silent: false,
+    },
+    Workload {
+        name: "monitor",
+        about: "n processes are spawned and monitored, and told to end",
+        keys: &[Key::number("n", 500_000, "processes"), KIND],
+        run: monitor::monitor,
+        silent: false,
+    },
+    Workload {
+        name: "crash",
+        about: "n processes panic; memory after each round",
+        keys: &[Key::number("n", 1_000_000, "processes"), Key::number("rounds", 2, "rounds of n"), KIND],
+        run: monitor::crash,
+        silent: true,
+    },
+];
