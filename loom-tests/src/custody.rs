@@ -2,6 +2,13 @@
 //!
 //! Checks `custody.rs` rules 1 to 4, with fences for the barriers. The private state is a loom cell: two
 //! who are inside at once, or one who does not see what the other did, end the test.
+//!
+//! Takes about 5 s on an idle core.
+//!
+//! Mutations that it fails with: no light barrier; no heavy barrier; `leave`, or the end of a rescue, without
+//! release; the load of `revoked` in `enter`, or of `status` in `try_seize`, without acquire; no look at
+//! `revoked`; no look at `status`; no second look after waiting; a rescuer that gives up without clearing
+//! `revoked` (the worker spins for ever: "exceeded maximum number of branches").
 
 use crate::parts::{Pace, Seen, explore};
 use engset_scheduler::custody::Custody;
@@ -73,7 +80,7 @@ impl Model {
 #[test]
 fn worker_and_rescuer_are_never_both_inside() {
     static SEEN: Seen = Seen::new();
-    explore(3, || {
+    explore(5, || {
         let model = Model::new();
         let rescuer = thread::spawn({
             let model = model.clone();
@@ -90,7 +97,7 @@ fn worker_and_rescuer_are_never_both_inside() {
 #[test]
 fn a_rescuer_that_comes_again_lets_the_worker_in_between() {
     static SEEN: Seen = Seen::new();
-    explore(3, || {
+    explore(4, || {
         let model = Model::new();
         let rescuer = thread::spawn({
             let model = model.clone();
@@ -107,7 +114,7 @@ fn a_rescuer_that_comes_again_lets_the_worker_in_between() {
 #[test]
 fn two_rescuers_and_the_worker_see_what_the_others_did() {
     static SEEN: Seen = Seen::new();
-    explore(2, || {
+    explore(3, || {
         let model = Model::new();
         let rescuers = [0, 1].map(|_| {
             let model = model.clone();

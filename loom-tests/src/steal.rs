@@ -3,6 +3,12 @@
 //! Checks `balance.rs` rule 3 and the way of an adoption order (`owner.rs` rules 1 and 2, `inbox.rs`,
 //! `parker.rs`). The real `IdleSet` uses `std` atomics, for it is a hint and no protocol; its few lines are
 //! restated here with loom's: the `fetch_and` on the word decides who has claimed the worker.
+//!
+//! Takes about 5 s on an idle core.
+//!
+//! Mutations that it fails with: `remove` as a load and a store; a claim that does not ask whether it was the one
+//! to remove the worker; the order before the `give`; `inbox` without acquire or release; a push that does not
+//! ask for the unpark.
 
 use crate::parts::{Pace, Seen, World, explore};
 use loom::{
@@ -105,7 +111,7 @@ impl Model {
 #[test]
 fn an_idle_worker_is_claimed_by_one_giver_and_wakes() {
     static SEEN: Seen = Seen::new();
-    explore(2, || {
+    explore(3, || {
         let model = Model::new();
         let givers = [1, 2].map(|me| {
             let model = model.clone();
@@ -123,7 +129,7 @@ fn an_idle_worker_is_claimed_by_one_giver_and_wakes() {
 #[test]
 fn a_worker_that_is_idle_again_may_be_claimed_again() {
     static SEEN: Seen = Seen::new();
-    explore(2, || {
+    explore(3, || {
         let model = Model::new();
         let givers = [1, 2].map(|me| {
             let model = model.clone();
@@ -145,7 +151,7 @@ fn a_worker_that_is_idle_again_may_be_claimed_again() {
 #[test]
 fn a_claim_that_is_given_back_can_be_taken_by_the_other_giver() {
     static SEEN: Seen = Seen::new();
-    explore(3, || {
+    explore(5, || {
         let model = Model::new();
         let poor = thread::spawn({
             let model = model.clone();

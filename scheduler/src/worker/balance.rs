@@ -7,8 +7,8 @@
 //! lets go, which a thief could not do for it.
 //!
 //! 1. Only tasks without a stack are given (`carrier.rs`). Not started ones and servers between two steps.
-//! 2. A long queue is shared at once; a short one only when it has stayed for a while: two processes
-//!    that take turns in microseconds are better off together.
+//! 2. A queue is shared only when it has not been empty for a while: a burst of processes that start, and then
+//!    wait for each other, is better off together, and those that have started stay where they are.
 //! 3. Tasks that have started stay where they are, so it matters where they start. A worker whose queue is
 //!    long also looks, now and then, whether another one's is much shorter, and gives part of the
 //!    difference before its tasks have started.
@@ -23,14 +23,19 @@ use crate::{
 use crossbeam_utils::CachePadded;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// Queued tasks from which on they are shared at once.
+/// Queued tasks from which on a worker compares itself with others that are busy too.
 const LONG_QUEUE: usize = 16;
-/// How long a shorter queue must have stood, in nanoseconds. Guess: a few times a cross-CPU wake-up.
-const SHORT_QUEUE_PATIENCE: u64 = 50_000;
+/// How long a queue must have stood, in nanoseconds: some thousand short slices, or a few cross-CPU wake-ups.
+/// Guess: what a ring of 500 processes takes to start must not split it.
+const PATIENCE: u64 = 200_000;
+/// Tasks with short slices that are enough to share. Guess.
+const ENOUGH: usize = 64;
+/// Reductions of a slice up to which it is short.
+const SHORT: usize = 50;
 /// Most tasks given in one go.
-const MOST: usize = 1024;
+const MOST: usize = 4096;
 /// Most tasks looked at to find them.
-const LOOK: usize = 4096;
+const LOOK: usize = 16384;
 
 /// The idle workers.
 #[derive(Debug, Default)]
@@ -94,24 +99,24 @@ impl Worker {
     #[cold]
     #[inline(never)]
     pub(crate) fn share_work(&self) {
-        let len = self.queue_len();
-        let waiting = len.saturating_sub(usize::from(self.current().is_none()));
-        if waiting == 0 || self.shared.systematic || self.retire_to.get() != 0 {
+        if self.has_surplus() {
+            self.give_to_idle(self.movable.get().div_ceil(2).min(MOST));
+        }
+    }
+
+    /// Has there been enough to spare for long enough (rule 2)? The shorter the slices, the more tasks are
+    /// enough: what is given then lies together in the queue, and most of it only talks to its neighbours.
+    fn has_surplus(&self) -> bool {
+        let enough = (ENOUGH * SHORT / self.usage.get().max(1) as usize).clamp(1, ENOUGH);
+        if self.movable.get() < enough || self.shared.systematic || self.retire_to.get() != 0 {
             self.surplus_since.set(u64::MAX);
-            return;
+            return false;
         }
-        if len < LONG_QUEUE {
-            let now = self.shared.clock.now();
-            if self.surplus_since.get() == u64::MAX {
-                self.surplus_since.set(now);
-            }
-            if now - self.surplus_since.get() < SHORT_QUEUE_PATIENCE {
-                return;
-            }
+        let now = self.shared.clock.now();
+        if self.surplus_since.get() == u64::MAX {
+            self.surplus_since.set(now);
         }
-        self.surplus_since.set(u64::MAX);
-        let most = len.div_ceil(2).min(MOST);
-        self.give_to_idle(most);
+        now - self.surplus_since.get() >= PATIENCE
     }
 
     /// Says how long the queue is, and gives part of it to a worker whose queue is much shorter (rule 3).
@@ -120,7 +125,7 @@ impl Worker {
         let len = self.queue_len();
         // Relaxed, here and below: hints.
         self.public.load.store(len as u32, Ordering::Relaxed);
-        if len < LONG_QUEUE || self.shared.systematic || self.retire_to.get() != 0 {
+        if len < LONG_QUEUE || !self.has_surplus() {
             return;
         }
         // Two at random, the better one of them: as good as all, and cheap with many workers (M. Mitzenmacher,
@@ -140,7 +145,7 @@ impl Worker {
             && len >= 2 * load as usize + LONG_QUEUE
             && !self.shared.watchdog.is_stuck(to)
         {
-            let tasks = self.take_movable(((len - load as usize) / 2).min(MOST));
+            let tasks = self.take_movable(((len - load as usize) / 2).min(self.movable.get()).min(MOST));
             if !tasks.is_empty() {
                 if let Some(other) = self.shared.worker(to) {
                     // So that the next look, here or elsewhere, counts them in.
@@ -206,6 +211,7 @@ impl Worker {
                 );
             });
         }
+        self.movable.set(self.movable.get() - tasks.len());
         tasks
     }
 
@@ -231,9 +237,7 @@ impl Worker {
         for entry in batch.0 {
             let slot = self.slot_of(entry);
             slot.owner.settle(self.id);
-            let priority = self.private(slot).priority();
-            // SAFETY: `Worker` rule 1.
-            unsafe { self.queue.with(|queue| queue.push(entry, priority)) };
+            self.push(self.private(slot));
         }
     }
 

@@ -172,8 +172,7 @@ impl Worker {
         if self.stopping.get() {
             task.set(DOOMED);
         }
-        // SAFETY: `Worker` rule 1.
-        unsafe { self.queue.with(|queue| queue.push(slot, priority)) };
+        self.push(task);
         self.metrics.spawned.add(1);
         Ok(TaskId::new(index, serial))
     }

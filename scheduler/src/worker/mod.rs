@@ -138,6 +138,10 @@ pub(crate) struct Worker {
     pub(crate) retire_to: Cell<WorkerId>,
     stopping: Cell<bool>,
     surplus_since: Cell<u64>,
+    /// Tasks in the run queue that have no stack.
+    movable: Cell<usize>,
+    /// Reductions of a slice, on average.
+    usage: Cell<i32>,
     /// The last unique number given out.
     counter: Cell<u64>,
     slots_asked: Cell<bool>,
@@ -201,6 +205,8 @@ impl Worker {
             retire_to: Cell::new(0),
             stopping: Cell::new(false),
             surplus_since: Cell::new(u64::MAX),
+            movable: Cell::new(0),
+            usage: Cell::new(0),
             counter: Cell::new(u64::from(id) << 48),
             slots_asked: Cell::new(false),
             random: Own::new(Random::new(seed)),
@@ -271,6 +277,15 @@ impl Worker {
     pub(crate) fn enqueue(&self, task: Private<'_>) {
         task.set_waited(task.state());
         task.set_state(State::Queued);
+        self.push(task);
+    }
+
+    /// Puts a task that is `Queued` into the run queue.
+    #[inline(always)]
+    fn push(&self, task: Private<'_>) {
+        if task.carrier().is_null() {
+            self.movable.set(self.movable.get() + 1);
+        }
         let priority = task.priority();
         // SAFETY: rule 1.
         unsafe { self.queue.with(|queue| queue.push(task.slot(), priority)) };
@@ -411,6 +426,8 @@ impl Worker {
     fn end_slice(&self) {
         self.current.set(ptr::null());
         let used = self.slice - self.reductions.load(Ordering::Relaxed);
+        // A moving average over some eight slices.
+        self.usage.set(self.usage.get() + ((used - self.usage.get()) >> 3));
         if used > LONG_SLICE {
             self.turn.set(CLOCK_INTERVAL);
             self.flush();
@@ -496,6 +513,9 @@ impl Worker {
             };
             // SAFETY: slots live as long as `shared`.
             let slot = unsafe { &*entry? };
+            if self.private(slot).carrier().is_null() {
+                self.movable.set(self.movable.get() - 1);
+            }
             if self.is_ready(slot) {
                 return Some(slot);
             }
