@@ -1,14 +1,14 @@
 //! Race: a worker enters and leaves sections while a rescuer tries to take custody.
 //!
-//! Checks `custody.rs` rules 1 to 4, with fences for the barriers. The private state is a loom cell: two
-//! who are inside at once, or one who does not see what the other did, end the test.
+//! Checks `custody.rs` rules 1 to 4, with fences for the barriers. The private state is a loom cell: two who
+//! are inside at once, or one who does not see what the other did, end the test.
 //!
-//! Takes about 5 s on an idle core.
+//! Takes about 8 s (two cores, both busy with other things as well).
 //!
-//! Mutations that it fails with: no light barrier; no heavy barrier; `leave`, or the end of a rescue, without
-//! release; the load of `revoked` in `enter`, or of `status` in `try_seize`, without acquire; no look at
-//! `revoked`; no look at `status`; no second look after waiting; a rescuer that gives up without clearing
-//! `revoked` (the worker spins for ever: "exceeded maximum number of branches").
+//! Mutations that it fails with: no light barrier; no heavy barrier; `leave`, or the end of a rescue,
+//! without release; the load of `revoked` in `enter`, or of `status` in `try_seize`, without acquire; no
+//! look at `revoked`; no look at `status`; no second look after waiting; a rescuer that gives up without
+//! clearing `revoked` (the worker spins for ever: "exceeded maximum number of branches").
 
 use crate::parts::{Pace, Seen, explore};
 use engset_scheduler::custody::Custody;

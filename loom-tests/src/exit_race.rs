@@ -2,18 +2,18 @@
 //! its next life.
 //!
 //! Checks that each request is answered by exactly one `Down`: by the task that ends, if the request acted
-//! in time; by the owner's disposal, if it came too late (`slot.rs` rules 3 and 4, `remote_queue.rs` rule 4);
-//! or by the asker, who saw that the serial number matches no more. The steps are those of
+//! in time; by the owner's disposal, if it came too late (`slot.rs` rules 3 and 4, `remote_queue.rs` rule
+//! 4); or by the asker, who saw that the serial number matches no more. The steps are those of
 //! `Worker::end_task` and `Worker::close_mailbox`.
 //!
-//! Takes about 8 s on an idle core.
+//! Takes about 12 s (two cores, both busy with other things as well).
 //!
 //! Mutations that it fails with: no comparison of stamps; a `close_mailbox` that does not change the serial
 //! number, or changes it last; one that drops what is in the mailbox without disposing of it; those of the
-//! orderings of `remote_queue` and `inbox`; `take_early` that leaves `EMPTY`.
-//! Not caught: a relaxed store of the serial number (no answer rests on it: the stamp decides); no early
-//! drain in `close_mailbox` (the token brings the same mail later; the drain is there so that nothing stays
-//! for more than one life, which no answer shows).
+//! orderings of `remote_queue` and `inbox`; `take_early` that leaves `EMPTY`. Not caught: a relaxed store of
+//! the serial number (no answer rests on it: the stamp decides); no early drain in `close_mailbox` (the
+//! token brings the same mail later; the drain is there so that nothing stays for more than one life, which
+//! no answer shows).
 
 use crate::parts::{Seen, World, explore};
 use loom::{sync::Arc, thread};

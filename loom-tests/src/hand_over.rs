@@ -4,10 +4,10 @@
 //! Checks `watchdog.rs` rule 2 and `Worker::rescue`: `custody.rs`, `owner.rs`, `remote_queue.rs` and
 //! `inbox.rs` together.
 //!
-//! Takes about 15 s on an idle core.
+//! Takes about 23 s (two cores, both busy with other things as well).
 //!
-//! Mutations that it fails with: all of those listed in `custody`; those of the orderings of `remote_queue` and
-//! `inbox`.
+//! Mutations that it fails with: all of those listed in `custody`; those of the orderings of `remote_queue`
+//! and `inbox`.
 
 use crate::parts::{Seen, World, explore};
 use loom::{sync::Arc, thread};

@@ -1,9 +1,9 @@
 //! Race: a token is pushed while the worker goes to sleep, sleeps, or wakes for another reason.
 //!
-//! Checks `inbox.rs` rules 1 to 3 together with `parker.rs`, as `Worker::sleep` uses them. A worker that
-//! is not woken parks for ever, which loom reports as a deadlock.
+//! Checks `inbox.rs` rules 1 to 3 together with `parker.rs`, as `Worker::sleep` uses them. A worker that is
+//! not woken parks for ever, which loom reports as a deadlock.
 //!
-//! Takes about 15 s on an idle core.
+//! Takes about 23 s (two cores, both busy with other things as well).
 //!
 //! Mutations that it fails with: the push without release; `take` without acquire; `try_sleep` that does not
 //! compare; `awake` that does not compare; a push that does not ask for the unpark; `unpark` that does not

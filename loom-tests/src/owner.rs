@@ -1,15 +1,15 @@
-//! Race: a task moves from one worker to another while a third thread, and a process on its new worker,
-//! send to it; and the same when the sender moves, too.
+//! Race: a task moves from one worker to another while a third thread, and a process on its new worker, send
+//! to it; and the same when the sender moves, too.
 //!
 //! Checks `owner.rs` rules 1 to 3 and its argument for the order of messages, with `remote_queue.rs`,
 //! `inbox.rs` and `deliver.rs` rules 1 and 2 around it.
 //!
-//! Takes about 35 s on an idle core.
+//! Takes about 32 s (two cores, both busy with other things as well).
 //!
-//! Mutations that it fails with: `give` without release; `look` without acquire; the order before the `give`; a
-//! private half touched after the `give`; a former owner that keeps the token, or takes the mail itself;
-//! settling, or adopting, without a flush; a private delivery that leaves what is in the remote queue where it
-//! is.
+//! Mutations that it fails with: `give` without release; `look` without acquire; the order before the
+//! `give`; a private half touched after the `give`; a former owner that keeps the token, or takes the mail
+//! itself; settling, or adopting, without a flush; a private delivery that leaves what is in the remote
+//! queue where it is.
 
 use crate::parts::{Seen, World, explore};
 use engset_scheduler::owner::Whose;

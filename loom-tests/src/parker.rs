@@ -7,8 +7,8 @@
 //!
 //! Mutations that it fails with, all as a deadlock: `unpark` without release; either early way out of `park`
 //! without acquire (a relaxed exchange, or a store); an `unpark` that does nothing when a permit is there;
-//! one that does not take the lock before it notifies.
-//! A failure here ends the test process: loom's report of a deadlock panics while a lock is held.
+//! one that does not take the lock before it notifies. A failure here ends the test process: loom's report
+//! of a deadlock panics while a lock is held.
 
 use crate::parts::explore;
 use engset_scheduler::parker::Parker;

@@ -2,15 +2,15 @@
 //! `scheduler/src/worker/{deliver,balance,control,mod}.rs` that combine them.
 //!
 //! 1. The protocols are the real ones. What is restated here keeps the order of the steps of the original.
-//! 2. Everything that the rules call private is a loom `UnsafeCell`: an access without a happens-before
-//!    edge to the one before it ends the test.
+//! 2. Everything that the rules call private is a loom `UnsafeCell`: an access without a happens-before edge
+//!    to the one before it ends the test.
 //! 3. So is the *use of a token's link* ([`Slot`], `link_use`): who holds the token touches it.
-//! 4. Loom looks for races by what each object was *last* used for. When a thread loads a value to guess it and
-//!    then exchanges it (as both pushes do), its own load hides the earlier load of a thread that polls, and
-//!    loom never tries the two the other way round. So whoever polls, and whoever changes what is polled,
-//!    touches a [`Pace`] as well. It is relaxed: it makes loom switch there, and adds no edge.
-//! 5. Bookkeeping of the tests (not of the code under test) is in `std` atomics, which loom does not see:
-//!    it adds no edges.
+//! 4. Loom looks for races by what each object was *last* used for. When a thread loads a value to guess it
+//!    and then exchanges it (as both pushes do), its own load hides the earlier load of a thread that polls,
+//!    and loom never tries the two the other way round. So whoever polls, and whoever changes what is
+//!    polled, touches a [`Pace`] as well. It is relaxed: it makes loom switch there, and adds no edge.
+//! 5. Bookkeeping of the tests (not of the code under test) is in `std` atomics, which loom does not see: it
+//!    adds no edges.
 
 use engset_scheduler::{
     custody::{Custody, Rescue},

@@ -5,12 +5,12 @@
 //!
 //! The token travels here by a relaxed flag, so that nothing but the queue orders anything.
 //!
-//! Takes about 10 s on an idle core.
+//! Takes about 15 s (two cores, both busy with other things as well).
 //!
 //! Mutations that it fails with: the push without release; `take` or `take_early` without acquire; the push
-//! without acquire or `take` without release (the next token's flag may then be overwritten by the end of the
-//! last one: "links without a token"); `take_early` that leaves `EMPTY` ("two tokens"); `take` that leaves
-//! `NOTIFIED`.
+//! without acquire or `take` without release (the next token's flag may then be overwritten by the end of
+//! the last one: "links without a token"); `take_early` that leaves `EMPTY` ("two tokens"); `take` that
+//! leaves `NOTIFIED`.
 
 use crate::parts::{Seen, Slot, explore, open_run, seal};
 use engset_scheduler::remote_queue::Link;

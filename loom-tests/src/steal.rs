@@ -4,11 +4,11 @@
 //! `parker.rs`). The real `IdleSet` uses `std` atomics, for it is a hint and no protocol; its few lines are
 //! restated here with loom's: the `fetch_and` on the word decides who has claimed the worker.
 //!
-//! Takes about 5 s on an idle core.
+//! Takes about 14 s (two cores, both busy with other things as well).
 //!
-//! Mutations that it fails with: `remove` as a load and a store; a claim that does not ask whether it was the one
-//! to remove the worker; the order before the `give`; `inbox` without acquire or release; a push that does not
-//! ask for the unpark.
+//! Mutations that it fails with: `remove` as a load and a store; a claim that does not ask whether it was
+//! the one to remove the worker; the order before the `give`; `inbox` without acquire or release; a push
+//! that does not ask for the unpark.
 
 use crate::parts::{Pace, Seen, World, explore};
 use loom::{

@@ -7,7 +7,7 @@ use super::{Worker, balance::Batch, timers::TimerHandle};
 use crate::{
     config::Priority,
     envelope::Envelope,
-    owner::WorkerId,
+    owner::{Whose, WorkerId},
     slot::{DOOMED, State},
     stack::StackClass,
     task::{Body, TaskId},
@@ -200,8 +200,10 @@ impl Worker {
     fn stop_tasks(&self) {
         for index in 0..self.shared.slab.claimed() {
             let Some(slot) = self.shared.slab.get(index) else { break };
-            if slot.owner.id() != self.id {
-                continue;
+            match slot.owner.look(self.id) {
+                Whose::Mine => {}
+                Whose::Arriving => self.settle(slot),
+                Whose::Other(_) => continue,
             }
             let task = self.private(slot);
             if task.state() == State::Free || task.has(DOOMED) {

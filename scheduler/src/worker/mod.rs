@@ -40,7 +40,7 @@ use crate::{
     inbox::Inbox,
     metrics::Metrics,
     own::Own,
-    owner::WorkerId,
+    owner::{Whose, WorkerId},
     parker::Parker,
     remote_queue::Link,
     run_queue::{Entry, RunQueue},
@@ -683,7 +683,8 @@ impl Worker {
         drop(unsafe { self.stacks.with(std::mem::take) });
         for index in 0..self.shared.slab.claimed() {
             let Some(slot) = self.shared.slab.get(index) else { break };
-            if slot.owner.id() != self.id {
+            // What was given to us and never settled has no stack.
+            if slot.owner.look(self.id) != Whose::Mine {
                 continue;
             }
             let task = self.private(slot);
