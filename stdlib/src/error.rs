@@ -1,7 +1,8 @@
 //! Why a behaviour did not start.
 
+use crate::SpecError;
 use engset_runtime::{BuildError, ExitReason, NameError, SpawnError};
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// Why a behaviour did not start. In every case nothing of it is left, and the process that wanted to start
 /// it has got no exit signal from it: the failure is told once, here.
@@ -14,6 +15,15 @@ pub enum StartError {
     InitExited(ExitReason),
     /// Its `init` took longer than it may. The process has been killed.
     InitTimeout(Duration),
+    /// A supervisor's description of its children is wrong.
+    Spec(SpecError),
+    /// A child of a supervisor did not start; those before it have been stopped again.
+    Child {
+        /// The child.
+        id: Arc<str>,
+        /// Why.
+        error: Box<StartError>,
+    },
     /// The function that makes it panicked, in the process that called it.
     Factory(String),
     /// The name cannot be had.
@@ -43,6 +53,8 @@ impl fmt::Display for StartError {
             StartError::InitFailed(reason) => write!(f, "init failed: {reason}"),
             StartError::InitExited(reason) => write!(f, "the process ended in init: {reason}"),
             StartError::InitTimeout(time) => write!(f, "init was not done within {time:?}"),
+            StartError::Spec(error) => error.fmt(f),
+            StartError::Child { id, error } => write!(f, "the child {id:?} did not start: {error}"),
             StartError::Factory(why) => write!(f, "the function that makes it panicked: {why}"),
             StartError::Name(error) => error.fmt(f),
             StartError::Spawn(error) => error.fmt(f),
@@ -53,6 +65,12 @@ impl fmt::Display for StartError {
 }
 
 impl std::error::Error for StartError {}
+
+impl From<SpecError> for StartError {
+    fn from(error: SpecError) -> Self {
+        StartError::Spec(error)
+    }
+}
 
 impl From<BuildError> for StartError {
     fn from(error: BuildError) -> Self {

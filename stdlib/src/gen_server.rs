@@ -22,11 +22,11 @@
 
 use crate::{
     StartError,
+    lazy_timer::{Fired, LazyTimer},
     start::{self, Ack, Tie},
 };
 use engset_runtime::{
-    Address, Builder, Event, ExitReason, Flow, Limit, MonitorRef, Pid, Priority, Received, Server, TimerRef,
-    now, start_timer,
+    Address, Builder, Event, ExitReason, Flow, Limit, MonitorRef, Pid, Priority, Received, Server,
 };
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -338,48 +338,13 @@ struct Running<S: GenServer> {
     server: S,
     ack: Option<Ack>,
     context: Option<Context<S::Message>>,
-    idle: Idle,
-}
-
-/// The timeout of [`Next::wait_for`].
-///
-/// A server may set one with each message, and nearly all are cancelled. So a timer that is set stays: what
-/// counts is `deadline`, and a timer that fires before it is set anew for the rest.
-#[derive(Default)]
-struct Idle {
-    deadline: Option<Duration>,
-    /// The timers that are set, and when they fire: the soonest last. One is set only if it is sooner than
-    /// the others, so there are seldom more than one.
-    timers: Vec<(TimerRef, Duration)>,
-}
-
-impl Idle {
-    fn set(&mut self, time: Duration) {
-        let deadline = now().saturating_add(time);
-        self.deadline = Some(deadline);
-        if self.timers.last().is_none_or(|(_, fires)| *fires > deadline) {
-            self.timers.push((start_timer(time).1, deadline));
-        }
-    }
-
-    /// A timer's event. `None`: it is not of this timeout. Else, has the timeout passed?
-    fn fired(&mut self, fired: TimerRef) -> Option<bool> {
-        let at = self.timers.iter().rposition(|(timer, _)| *timer == fired)?;
-        self.timers.remove(at);
-        let Some(deadline) = self.deadline else { return Some(false) };
-        let left = deadline.saturating_sub(now());
-        if left.is_zero() {
-            self.deadline = None;
-            return Some(true);
-        }
-        self.set(left);
-        Some(false)
-    }
+    /// The timeout of [`Next::wait_for`]: set with each message, perhaps, and nearly always cancelled.
+    idle: LazyTimer,
 }
 
 impl<S: GenServer> Running<S> {
     fn new(server: S, ack: Ack) -> Self {
-        Running { server, ack: Some(ack), context: None, idle: Idle::default() }
+        Running { server, ack: Some(ack), context: None, idle: LazyTimer::default() }
     }
 
     fn go_on(&mut self, next: Next) -> Flow {
@@ -414,7 +379,7 @@ impl<S: GenServer> Server for Running<S> {
         let context = self.context.insert(Context { me, parent: ack.parent() });
         match self.server.init(context) {
             Ok(Next(Step::Stop(reason))) | Err(reason) => {
-                ack.fail(reason.clone());
+                ack.fail(StartError::InitFailed(reason.clone()));
                 Flow::Stop(reason)
             }
             Ok(next) => {
@@ -429,14 +394,14 @@ impl<S: GenServer> Server for Running<S> {
         let Some(context) = &mut self.context else { return Flow::Continue };
         let next = match received {
             Received::Message(message) => {
-                self.idle.deadline = None;
+                self.idle.clear();
                 self.server.handle(message, context)
             }
             Received::Event(Event::Timer(timer)) => match self.idle.fired(timer) {
-                Some(false) => Next::wait(),
-                Some(true) => self.server.timeout(context),
-                None => {
-                    self.idle.deadline = None;
+                Fired::Early => Next::wait(),
+                Fired::Due => self.server.timeout(context),
+                Fired::Foreign => {
+                    self.idle.clear();
                     self.server.event(Event::Timer(timer), context)
                 }
             },
@@ -444,7 +409,7 @@ impl<S: GenServer> Server for Running<S> {
                 Next::stop_with(exit.reason)
             }
             Received::Event(event) => {
-                self.idle.deadline = None;
+                self.idle.clear();
                 self.server.event(event, context)
             }
         };
@@ -477,6 +442,31 @@ where
     F: FnMut(&mut T, M, &mut Context<M>) -> Next + Send + 'static,
 {
     FnServer { state, handle, takes: std::marker::PhantomData }
+}
+
+/// A [`GenServer`], with or without options.
+pub trait IntoServer: Send {
+    /// The server.
+    type Server: GenServer;
+
+    /// With options.
+    fn into_builder(self) -> ServerBuilder<Self::Server>;
+}
+
+impl<S: GenServer> IntoServer for S {
+    type Server = S;
+
+    fn into_builder(self) -> ServerBuilder<S> {
+        self.options()
+    }
+}
+
+impl<S: GenServer> IntoServer for ServerBuilder<S> {
+    type Server = S;
+
+    fn into_builder(self) -> ServerBuilder<S> {
+        self
+    }
 }
 
 /// See [`from_fn`].

@@ -8,18 +8,33 @@
 //! |---|---|
 //! | a state that takes requests | [`GenServer`], for a tiny one [`from_fn`] |
 //! | a value to see and to change | [`Agent`] |
+//! | processes that are to be there whatever happens | [`Supervisor`] |
 //!
 //! And none at all for a process that just does one thing: [`spawn`](engset_runtime::spawn) it.
 
 #![forbid(unsafe_code)]
 
 pub mod agent;
+mod backoff;
+mod child_spec;
+mod children;
 mod error;
 pub mod gen_server;
+mod lazy_timer;
+mod restart_intensity;
 mod start;
+mod stop_children;
+mod strategy;
+mod supervising;
+pub mod supervisor;
 
 pub use {
     agent::Agent,
+    backoff::Backoff,
+    child_spec::{ChildSpec, DEFAULT_SHUTDOWN, Kind, Shutdown, SpecError},
+    children::ChildCount,
     error::StartError,
-    gen_server::{Context, FnServer, GenServer, Next, ServerBuilder, from_fn},
+    gen_server::{Context, FnServer, GenServer, IntoServer, Next, ServerBuilder, from_fn},
+    strategy::{AutoShutdown, Restart, Strategy},
+    supervisor::{ChildError, ChildInfo, ChildState, Supervisor, SupervisorBuilder},
 };

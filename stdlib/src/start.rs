@@ -24,7 +24,7 @@ const KILL_PATIENCE: Duration = Duration::from_millis(100);
 /// The right and the duty to tell the starter how `init` went.
 #[derive(Debug)]
 pub(crate) struct Ack {
-    reply: Option<Reply<Result<(), ExitReason>>>,
+    reply: Option<Reply<Result<(), StartError>>>,
     /// The starter, if it is linked.
     parent: Option<Pid>,
 }
@@ -41,12 +41,12 @@ impl Ack {
         }
     }
 
-    pub(crate) fn fail(mut self, reason: ExitReason) {
+    pub(crate) fn fail(mut self, error: StartError) {
         if let Some(parent) = self.parent {
             unlink(parent);
         }
         if let Some(reply) = self.reply.take() {
-            reply.send(Err(reason));
+            reply.send(Err(error));
         }
     }
 }
@@ -101,7 +101,7 @@ pub(crate) fn start<S: Server>(
     let started: Started<S::Message> = spawned?;
     let error = match answer {
         Ok(Ok(())) => return Ok(started),
-        Ok(Err(reason)) => StartError::InitFailed(reason),
+        Ok(Err(error)) => error,
         Err(CallError::Timeout(time)) => {
             let pid = started.0.pid();
             unlink(pid);
