@@ -9,6 +9,7 @@
 //! | a state that takes requests | [`GenServer`], for a tiny one [`from_fn`] |
 //! | a value to see and to change | [`Agent`] |
 //! | processes that are to be there whatever happens | [`Supervisor`] |
+//! | the same, of one kind and as many as needed | [`DynamicSupervisor`] |
 //!
 //! And none at all for a process that just does one thing: [`spawn`](engset_runtime::spawn) it.
 
@@ -18,6 +19,7 @@ pub mod agent;
 mod backoff;
 mod child_spec;
 mod children;
+pub mod dynamic_supervisor;
 mod error;
 pub mod gen_server;
 mod lazy_timer;
@@ -33,6 +35,7 @@ pub use {
     backoff::Backoff,
     child_spec::{ChildSpec, DEFAULT_SHUTDOWN, Kind, Shutdown, SpecError},
     children::ChildCount,
+    dynamic_supervisor::{DynamicSupervisor, DynamicSupervisorBuilder},
     error::StartError,
     gen_server::{Context, FnServer, GenServer, IntoServer, Next, ServerBuilder, from_fn},
     strategy::{AutoShutdown, Restart, Strategy},

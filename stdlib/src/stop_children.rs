@@ -25,6 +25,7 @@ pub(crate) struct StopChildren {
     active: HashMap<MonitorRef, (Pid, Option<Duration>)>,
     /// The soonest of those times.
     timer: LazyTimer,
+    ended: Option<Pid>,
 }
 
 /// What an event meant.
@@ -47,7 +48,7 @@ impl StopChildren {
         self.next()
     }
 
-    /// Stops them all at the same time. `Done`: there are none.
+    /// Stops them all at the same time, with those that are being stopped already. `Done`: there are none.
     pub(crate) fn together(&mut self, children: impl IntoIterator<Item = (Pid, Shutdown)>) -> Fed {
         children.into_iter().for_each(|(pid, shutdown)| self.stop(pid, shutdown));
         self.set_timer();
@@ -58,9 +59,17 @@ impl StopChildren {
         self.queue.is_empty() && self.active.is_empty()
     }
 
+    /// The child whose end was the event that was fed last, if it was one.
+    pub(crate) fn take_ended(&mut self) -> Option<Pid> {
+        self.ended.take()
+    }
+
     pub(crate) fn feed(&mut self, event: &Event) -> Fed {
         match event {
-            Event::Down(down) if self.active.remove(&down.reference).is_some() => self.next(),
+            Event::Down(down) if self.active.remove(&down.reference).is_some() => {
+                self.ended = Some(down.pid);
+                self.next()
+            }
             Event::Timer(timer) => match self.timer.fired(*timer) {
                 Fired::Foreign => Fed::Foreign,
                 Fired::Early => Fed::Waiting,

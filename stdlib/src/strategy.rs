@@ -106,7 +106,7 @@ impl AutoShutdown {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+    use proptest::{prop_assert_eq, proptest};
 
     #[test]
     fn the_first_table_of_the_head() {

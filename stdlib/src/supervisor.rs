@@ -26,7 +26,8 @@
 //! anything runs. What a supervisor does is in `supervising.rs`, which children are concerned in
 //! [`Strategy`], how often it restarts in `restart_intensity.rs`, how it stops children in `stop_children.rs`.
 //!
-//! When not to use it: for many children of one kind that come and go, take a dynamic supervisor.
+//! When not to use it: for many children of one kind that come and go, take a
+//! [`DynamicSupervisor`](crate::DynamicSupervisor).
 
 use crate::{
     AutoShutdown, ChildCount, ChildSpec, Kind, Restart, SpecError, StartError, Strategy,

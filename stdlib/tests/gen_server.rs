@@ -478,7 +478,7 @@ fn an_agent_ends_with_a_closure_that_panics() {
 #[test]
 fn nodes_one_after_the_other_and_side_by_side_start_servers_alike() {
     for _ in 0..3 {
-        run_with(Config::new().seed(1), || drop(Counter::default().start().unwrap())).unwrap();
+        run_with(Config::new().seed(1), || Counter::default().start().map(|_| ()).unwrap()).unwrap();
         let node = Node::start(Config::new().workers(1)).unwrap();
         let server = node.spawn(|mut mailbox: Mailbox<Reply<Result<u64, CallError>>>| {
             let counter = Counter::default().start().unwrap();
