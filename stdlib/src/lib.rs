@@ -10,6 +10,8 @@
 //! | a value to see and to change | [`Agent`] |
 //! | processes that are to be there whatever happens | [`Supervisor`] |
 //! | the same, of one kind and as many as needed | [`DynamicSupervisor`] |
+//! | one result | [`Task`] |
+//! | the same work on many items | [`TaskStream`] |
 //!
 //! And none at all for a process that just does one thing: [`spawn`](engset_runtime::spawn) it.
 
@@ -29,6 +31,8 @@ mod stop_children;
 mod strategy;
 mod supervising;
 pub mod supervisor;
+pub mod task;
+pub mod task_stream;
 
 pub use {
     agent::Agent,
@@ -40,4 +44,6 @@ pub use {
     gen_server::{Context, FnServer, GenServer, IntoServer, Next, ServerBuilder, from_fn},
     strategy::{AutoShutdown, Restart, Strategy},
     supervisor::{ChildError, ChildInfo, ChildState, Supervisor, SupervisorBuilder},
+    task::{Task, TaskError, TaskSupervisor},
+    task_stream::TaskStream,
 };
