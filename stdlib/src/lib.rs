@@ -10,6 +10,7 @@
 //! | a value to see and to change | [`Agent`] |
 //! | processes that are to be there whatever happens | [`Supervisor`] |
 //! | the same, of one kind and as many as needed | [`DynamicSupervisor`] |
+//! | processes under keys | [`Registry`] |
 //! | one result | [`Task`] |
 //! | the same work on many items | [`TaskStream`] |
 //!
@@ -25,6 +26,7 @@ pub mod dynamic_supervisor;
 mod error;
 pub mod gen_server;
 mod lazy_timer;
+pub mod registry;
 mod restart_intensity;
 mod start;
 mod stop_children;
@@ -42,6 +44,7 @@ pub use {
     dynamic_supervisor::{DynamicSupervisor, DynamicSupervisorBuilder},
     error::StartError,
     gen_server::{Context, FnServer, GenServer, IntoServer, Next, ServerBuilder, from_fn},
+    registry::{RegisterError, Registry, RegistryBuilder},
     strategy::{AutoShutdown, Restart, Strategy},
     supervisor::{ChildError, ChildInfo, ChildState, Supervisor, SupervisorBuilder},
     task::{Task, TaskError, TaskSupervisor},
