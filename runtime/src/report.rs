@@ -92,6 +92,12 @@ impl Reports {
         }
     }
 
+    /// Would a report be written now?
+    fn has_room(&self) -> bool {
+        let window = crate::node::lock(&self.window);
+        window.written < self.per_second || window.second != current::now() / 1_000_000_000
+    }
+
     /// May one more be written? Then, how many were left out since the last.
     fn permit(&self) -> Option<u64> {
         let second = current::now() / 1_000_000_000;
@@ -131,7 +137,9 @@ pub(crate) fn install_panic_hook() {
             if current::task().is_none() {
                 return before(info);
             }
-            let backtrace = Backtrace::capture();
+            // Resolving the names of a backtrace takes milliseconds: only for a crash that will be reported.
+            let reported = crate::node::with_current(|node| node.reports.has_room()).unwrap_or(true);
+            let backtrace = if reported { Backtrace::capture() } else { Backtrace::disabled() };
             let noted = Panic {
                 message: match info.payload_as_str() {
                     Some(text) => text.to_owned(),
