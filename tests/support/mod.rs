@@ -160,8 +160,9 @@ fn run_node<M: Send + 'static, S: Fn(Mailbox<M>) + Send + Sync + 'static>(
     } else {
         told.recv_timeout(DEADLINE / 2).map_err(|_| format!("it hangs; alive: {:?}", node.processes()))
     };
-    let crashed = node.crashes();
     let stopped = node.stop();
+    // Now all have been counted.
+    let crashed = node.crashes();
     finished?;
     let reason = end.lock().expect("nobody panics with it").take();
     match reason {
