@@ -294,6 +294,10 @@ impl Worker {
     #[cold]
     #[inline(never)]
     pub(super) fn act_on_signals(&self, task: Private<'_>) {
+        if task.has(DOOMED) {
+            // What follows the signal that ended it finds it dead: `close_mailbox` sees to that.
+            return;
+        }
         task.clear(SIGNALLED);
         let before = self.set_subject(task.slot());
         let id = self.task_id(task.slot());
@@ -322,7 +326,10 @@ impl Worker {
                             self.drop_outside(answer);
                         }
                     }
-                    Handled::Doom => task.set(DOOMED),
+                    Handled::Doom => {
+                        task.set(DOOMED | SIGNALLED);
+                        break;
+                    }
                 },
             }
         }
@@ -338,6 +345,8 @@ impl Worker {
             }
             let envelope = match task.pop_inner() {
                 Some(envelope) => Some(envelope),
+                // It is doomed, and what is left is not its any more.
+                None if task.has(SIGNALLED) => return None,
                 // No signal is among these, so what comes first is received first.
                 None => task.pop_outer(),
             };
@@ -381,6 +390,7 @@ impl Worker {
             self.drain_remote(task, true);
         }
         if task.has(SIGNALLED) {
+            // If it is doomed, signals that are not for it any more stay where they are.
             self.act_on_signals(task);
         } else {
             task.splice();

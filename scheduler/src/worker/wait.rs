@@ -8,7 +8,7 @@ use super::{Parting, Worker, timers};
 use crate::{
     envelope::List,
     remote_queue::Link,
-    slot::{DOOMED, ENDING, NO_TIMER, POKED, Slot, State, TIMED_OUT},
+    slot::{DOOMED, ENDING, NO_TIMER, POKED, SIGNALLED, Slot, State, TIMED_OUT},
     task::Doomed,
 };
 use std::{panic::resume_unwind, ptr::NonNull, sync::atomic::Ordering};
@@ -78,6 +78,15 @@ impl Worker {
             return Wake::Ending;
         }
         let task = self.private(slot);
+        if task.has(SIGNALLED) && !task.has(DOOMED) {
+            // What it has sent to itself, or has taken in by the way: nobody would wake it for that.
+            self.act_on_signals(task);
+            let received = !task.inner_is_empty() || !task.outer_is_empty();
+            if if state == State::Asleep { task.has_answer() } else { received } {
+                self.die_if_doomed(slot);
+                return Wake::Ready;
+            }
+        }
         self.die_if_doomed(slot);
         if deadline != u64::MAX {
             if deadline <= self.coarse_now() || deadline <= self.shared.clock.now() {
@@ -117,7 +126,9 @@ impl Worker {
         let task = self.private(slot);
         loop {
             self.take_in(slot);
-            task.splice();
+            if !task.has(SIGNALLED) {
+                task.splice();
+            }
             if task.has_behind(position) {
                 return Wake::Ready;
             }

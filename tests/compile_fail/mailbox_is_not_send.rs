@@ -1,0 +1,8 @@
+// error: E0277
+fn main() {
+    let _ = engset::run(|| {
+        engset::spawn(|mailbox: engset::Mailbox<u32>| {
+            std::thread::spawn(move || drop(mailbox));
+        });
+    });
+}

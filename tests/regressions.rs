@@ -1,0 +1,64 @@
+//! What has been found and must not come back.
+
+mod support;
+
+use engset::{
+    DownReason, ExitReason, Mailbox, exit, kill, link, monitor, self_pid, sleep, spawn, spawn_monitor,
+};
+use std::time::Duration;
+use support::{boom, both, down_of};
+
+#[test]
+fn a_signal_that_a_process_has_sent_to_itself_acts_before_it_sleeps() {
+    both(|mut mailbox: Mailbox<()>| {
+        let (gone, reference) = spawn_monitor(|| ());
+        down_of(&mut mailbox, reference);
+        let waits: [fn(); 3] = [
+            || sleep(Duration::MAX),
+            || engset::block_on(std::future::pending()),
+            || {
+                let deaf = spawn(|_: Mailbox<engset::Reply<()>>| sleep(Duration::MAX));
+                let _ = deaf.call_timeout(|reply| reply, Duration::MAX);
+            },
+        ];
+        for wait in waits {
+            let (_, reference) = spawn_monitor(move || {
+                link(gone);
+                wait();
+            });
+            assert_eq!(down_of(&mut mailbox, reference).reason, DownReason::Exited(ExitReason::NoProc));
+        }
+    });
+}
+
+#[test]
+fn a_kill_that_is_taken_in_by_the_way_is_not_forgotten_in_a_sleep() {
+    both(|mut mailbox: Mailbox<()>| {
+        for _ in 0..30 {
+            let (victim, reference) = spawn_monitor(|mailbox: Mailbox<()>| {
+                // A send to itself takes in what others have sent.
+                for _ in 0..50 {
+                    mailbox.address().send(());
+                }
+                sleep(Duration::MAX);
+            });
+            kill(victim);
+            assert_eq!(down_of(&mut mailbox, reference).reason, DownReason::Exited(ExitReason::Killed));
+        }
+    });
+}
+
+#[test]
+fn what_follows_the_signal_that_ends_a_process_finds_it_dead() {
+    both(|mut mailbox: Mailbox<()>| {
+        engset::trap_exits(true);
+        let victim = spawn(|| sleep(Duration::MAX));
+        exit(victim, boom());
+        link(victim);
+        let reference = monitor(victim);
+        assert_eq!(support::exit_of(&mut mailbox, victim).reason, ExitReason::NoProc);
+        assert_eq!(down_of(&mut mailbox, reference).reason, DownReason::NoProc);
+        assert!(!engset::is_alive(victim));
+        assert_ne!(victim, self_pid());
+    });
+}
