@@ -233,7 +233,7 @@ fn a_spawn_on_a_node_that_has_stopped_is_an_error() {
     assert!(node.stop());
     let (tell, told) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        let stopped = matches!(node.spawn(|| ()), Err(SpawnError::Stopped));
+        let stopped = matches!(node.spawn(|| ()), Err(BuildError::Spawn(SpawnError::Stopped)));
         tell.send((stopped, node.stop())).expect("the test waits");
     });
     let (stopped, twice) = told.recv_timeout(Duration::from_secs(15)).expect("the spawn hangs");

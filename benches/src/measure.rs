@@ -1,6 +1,6 @@
 //! What the workloads share: a first process with a mailbox, and figures.
 
-use engset::{Mailbox, Node, SpawnError};
+use engset::{BuildError, Mailbox, Node};
 use std::{
     borrow::Cow,
     fmt, fs,
@@ -43,7 +43,7 @@ impl fmt::Display for Figure {
 #[derive(Debug)]
 pub enum Failure {
     /// The first process could not be spawned.
-    Spawn(SpawnError),
+    Spawn(BuildError),
     /// It crashed: something came that should not have. The node has reported what.
     Crashed,
 }

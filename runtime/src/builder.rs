@@ -181,15 +181,42 @@ impl Builder {
         Ok((crate::Address::new(pid), reference))
     }
 
-    /// Spawns on a node, from any thread. A link or monitor needs a process on that node: not here.
+    /// Spawns on a node, from any thread.
     ///
     /// # Errors
     ///
-    /// The limit of processes is reached, the stack size is impossible, or the node has stopped.
-    pub fn spawn_on<A: 'static, E: Entry<A>>(self, node: &Node, entry: E) -> Result<E::Handle, SpawnError> {
-        let state = (self.traps).then(|| Box::new(State { traps: true, ..State::default() }) as _);
-        let task = node.scheduler.spawn(Box::new(Once::new(entry)), state, self.settings())?;
-        Ok(E::handle(Pid::new(node.id(), task)))
+    /// The limit of processes is reached, the name is taken or invalid, the node has stopped, or a link was
+    /// asked for: that needs a process, and [`Builder::spawn`].
+    pub fn spawn_on<A: 'static, E: Entry<A>>(self, node: &Node, entry: E) -> Result<E::Handle, BuildError> {
+        if self.link {
+            return Err(BuildError::OutsideOfProcess { what: "spawn_on with a link" });
+        }
+        if let Some(name) = &self.name {
+            node.inner.names.reserve(name)?;
+        }
+        let mut state = State { traps: self.traps, ..State::default() };
+        let bound = self.limit.clone().map(|limit| Arc::new(Bound::new(limit)));
+        if let Some(bound) = &bound {
+            state.rare().bound = Some(Arc::clone(bound));
+        }
+        if let Some(name) = &self.name {
+            state.rare().names.push(Arc::clone(name));
+        }
+        let state = (!self.is_plain()).then(|| Box::new(state) as Box<dyn Any + Send>);
+        let spawned = node.scheduler.spawn(Box::new(Once::new(entry)), state, self.settings());
+        let task = spawned.inspect_err(|_| {
+            if let Some(name) = &self.name {
+                node.inner.names.unreserve(name);
+            }
+        })?;
+        let pid = Pid::new(node.id(), task);
+        if let Some(bound) = bound {
+            node.inner.bounds.insert(pid, bound);
+        }
+        if let Some(name) = &self.name {
+            node.inner.names.fill(name, pid, E::message());
+        }
+        Ok(E::handle(pid))
     }
 
     fn settings(&self) -> Settings {

@@ -99,13 +99,13 @@ impl<M: Send + 'static> Mailbox<M> {
     #[inline(always)]
     fn receive_until(&mut self, deadline: u64) -> Option<Received<M>> {
         loop {
-            match current::receive(self.owner.node().number(), self.owner.task(), deadline) {
+            match current::receive(self.owner.node().number(), self.owner.task(), deadline, false) {
                 Ok(envelope) => {
                     if let Some(received) = open(envelope, self.bounded) {
                         return Some(received);
                     }
                 }
-                Err(Miss::TimedOut | Miss::Ending) => return None,
+                Err(Miss::TimedOut | Miss::Ending | Miss::Other) => return None,
                 Err(Miss::Stranger) => wrong_process(self.owner),
             }
         }
@@ -132,11 +132,26 @@ impl<M: Send + 'static> Mailbox<M> {
         self.message_until(process::deadline(timeout))
     }
 
+    #[inline(always)]
     fn message_until(&mut self, deadline: u64) -> Option<M> {
-        match self.select_until(|item| matches!(item, Item::Message(_)), deadline) {
-            Some(Received::Message(message)) => Some(message),
-            _ => None,
+        loop {
+            match current::receive(self.owner.node().number(), self.owner.task(), deadline, true) {
+                Ok(envelope) => {
+                    if let Some(Received::Message(message)) = open(envelope, self.bounded) {
+                        return Some(message);
+                    }
+                }
+                // An event is before it: it stays, so it takes a search.
+                Err(Miss::Other) => return self.search_message(deadline),
+                Err(Miss::TimedOut | Miss::Ending) => return None,
+                Err(Miss::Stranger) => wrong_process(self.owner),
+            }
         }
+    }
+
+    #[cold]
+    fn search_message(&mut self, deadline: u64) -> Option<M> {
+        self.select_until(|item| matches!(item, Item::Message(_)), deadline).and_then(Received::message)
     }
 
     /// The first thing in the mailbox that `wanted` picks, in the order of arrival; waits until there is

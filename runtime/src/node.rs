@@ -6,7 +6,7 @@
 use crate::{
     bound::Bounds,
     config::Config,
-    error::{RunError, SpawnError, StartError},
+    error::{RunError, StartError},
     names::Names,
     pid::Pid,
     report::Reports,
@@ -223,7 +223,7 @@ impl Node {
     /// # Errors
     ///
     /// The limit of processes is reached, or the node has stopped.
-    pub fn spawn<A: 'static, E: crate::Entry<A>>(&self, entry: E) -> Result<E::Handle, SpawnError> {
+    pub fn spawn<A: 'static, E: crate::Entry<A>>(&self, entry: E) -> Result<E::Handle, crate::BuildError> {
         crate::Builder::new().spawn_on(self, entry)
     }
 
@@ -272,7 +272,7 @@ impl Node {
     }
 
     /// Stops the node: all processes get killed (their destructors run), then the threads end. Waits for
-    /// that, each step at most as long as the settings' `shutdown`. True: nothing was left behind. A process
+    /// that as long as processes end; it gives up when none has for the settings' `shutdown`. True: nothing was left behind. A process
     /// in a native loop cannot be stopped; its thread is left to itself.
     ///
     /// # Panics

@@ -11,7 +11,7 @@ use crate::{
     TimerHandle,
     config::Settings,
     depot::{self, FreeCell},
-    envelope::Envelope,
+    envelope::{Envelope, Kind},
     overflow::LabelBuf,
     remote_queue::Link,
     scheduler::{Shared, SpawnError},
@@ -281,11 +281,13 @@ pub enum Miss {
     Ending,
     /// The task that runs here is not the one that asks, or none.
     Stranger,
+    /// The next thing is no message, and only one was asked for.
+    Other,
 }
 
 /// The next thing to receive by the task `owner` of the scheduler with this tag, which must be the one that
 /// runs here. It pays a reduction, and waits until the deadline (nanoseconds; `u64::MAX`: none; 0: it does
-/// not wait).
+/// not wait). With `messages` it takes only a message, and says [`Miss::Other`] if something else comes first.
 ///
 /// # Errors
 ///
@@ -295,7 +297,7 @@ pub enum Miss {
 ///
 /// As [`wait`].
 #[inline(never)]
-pub fn receive(tag: u32, owner: TaskId, deadline: u64) -> Result<Envelope, Miss> {
+pub fn receive(tag: u32, owner: TaskId, deadline: u64, messages: bool) -> Result<Envelope, Miss> {
     let Some(worker) = worker() else { return Err(Miss::Stranger) };
     let Some(slot) = worker.current() else { return Err(Miss::Stranger) };
     if worker.tag != tag
@@ -308,13 +310,22 @@ pub fn receive(tag: u32, owner: TaskId, deadline: u64) -> Result<Envelope, Miss>
     let entered = worker.custody.enter();
     let task = worker.private(slot);
     let result = loop {
+        if messages && !task.inner_is_empty() && !task.inner_starts_with_message() {
+            break Err(Miss::Other);
+        }
         if let Some(envelope) = worker.next(task) {
+            if messages && envelope.kind() != Kind::Message {
+                // It came in with the signals that have just acted: back to where it was.
+                task.unpop_inner(envelope);
+                break Err(Miss::Other);
+            }
             break Ok(envelope);
         }
         // An exit signal among what was looked at ends the task in `wait`.
         match worker.wait(State::Waiting, deadline) {
             Wake::Ready | Wake::Poked => {}
-            Wake::TimedOut => break worker.next(task).ok_or(Miss::TimedOut),
+            Wake::TimedOut if worker.has_input(task) => {}
+            Wake::TimedOut => break Err(Miss::TimedOut),
             Wake::Ending => break Err(Miss::Ending),
         }
     };

@@ -361,6 +361,12 @@ impl List {
         Some(unsafe { Envelope::from_link(link) })
     }
 
+    /// What the first one is.
+    pub(crate) fn first_kind(&self) -> Option<Kind> {
+        // SAFETY: the list owns its links, and keeps the envelope meanwhile.
+        self.head.map(|link| unsafe { Envelope::peek(link) }.kind())
+    }
+
     /// Moves all of `other` behind the own ones.
     pub(crate) fn append(&mut self, other: &mut List) {
         let Some(first) = other.head.take() else { return };

@@ -48,6 +48,9 @@ use std::{
 /// Stack of a worker thread itself, in bytes: the base loop needs little, hooks some.
 const THREAD_STACK: usize = 1024 * 1024;
 
+/// Without progress the order to stop is given again after this many nanoseconds.
+const REPEAT_STOP: u64 = 100_000_000;
+
 /// What the workers share.
 pub(crate) struct Shared {
     pub(crate) config: Config,
@@ -329,26 +332,44 @@ impl Scheduler {
         self.shared.pool.close();
     }
 
-    /// Step 1 of the shutdown. True: no task is left. Not from a worker.
+    /// Step 1 of the shutdown. It waits as long as tasks end, and gives up when none has for `patience`. True:
+    /// no task is left. Not from a worker.
     #[must_use]
     #[allow(clippy::disallowed_methods, reason = "a thread outside waits here")]
     pub fn stop_tasks(&self, patience: Duration) -> bool {
-        let end = self.now().saturating_add(patience.as_nanos() as u64);
+        let patience = patience.as_nanos() as u64;
+        let (mut left, mut since, mut ordered) = (u64::MAX, self.now(), None);
         let mut pause = Duration::from_micros(50);
         loop {
-            for at in 0..self.shared.worker_count() {
-                self.shared.order(at as WorkerId + 1, Control::StopTasks);
+            // The order goes through all of a worker's tasks: again only when it seems to have missed some, that
+            // were on their way between two workers.
+            if ordered.is_none_or(|time| self.now() - time >= REPEAT_STOP) {
+                for at in 0..self.shared.worker_count() {
+                    self.shared.order(at as WorkerId + 1, Control::StopTasks);
+                }
+                ordered = Some(self.now());
             }
-            // Whoever has a few tasks has none soon; whoever has a million need not be asked all the time.
             thread::sleep(pause);
-            if self.tasks().is_empty() {
+            let now_left = self.live();
+            if now_left == 0 && self.tasks().is_empty() {
                 return true;
             }
-            if self.now() >= end {
+            if now_left != left {
+                (left, since) = (now_left, self.now());
+                ordered = Some(since);
+            } else if self.now() - since >= patience {
                 return false;
             }
-            pause = (pause * 2).min(Duration::from_millis(20));
+            pause = (pause * 2).min(Duration::from_millis(5));
         }
+    }
+
+    /// Tasks that live, by the workers' counts of spawns and ends.
+    fn live(&self) -> u64 {
+        let workers = (0..self.shared.worker_count()).filter_map(|at| self.shared.worker(at as WorkerId + 1));
+        workers.fold(0, |sum: u64, worker| {
+            sum.wrapping_add(worker.metrics.spawned.get()).wrapping_sub(worker.metrics.ended.get())
+        })
     }
 
     /// Steps 2 to 4 of the shutdown. True: all threads have ended. Not from a worker.

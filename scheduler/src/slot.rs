@@ -332,6 +332,19 @@ impl<'a> Private<'a> {
         unsafe { (*self.0.inner.get()).pop() }
     }
 
+    /// Is the first of the inner list a message?
+    pub(crate) fn inner_starts_with_message(self) -> bool {
+        // SAFETY: rules 1 and 2.
+        unsafe { (*self.0.inner.get()).first_kind() == Some(Kind::Message) }
+    }
+
+    /// Puts back what was taken first from the inner list.
+    pub(crate) fn unpop_inner(self, envelope: Envelope) {
+        let mut list = List::new();
+        list.push(envelope);
+        self.restore_inner(list);
+    }
+
     /// Moves the whole outer list behind the inner one.
     pub(crate) fn splice(self) {
         // SAFETY: rules 1 and 2; the two lists are different fields.

@@ -8,8 +8,8 @@
 //!    custody (`custody.rs`), gives everything that can move to a spare worker, and does so again
 //!    each tick until the worker comes back: its mail and its timers are seen to all the time. Tasks
 //!    with a stack wait for their thread; nothing else would be sound (`carrier.rs`).
-//! 3. When it is back, the spare is told to retire: what can move goes back, what has a stack stays until
-//!    it ends. A spare that has retired sleeps, and is the first to be used the next time.
+//! 3. When it is back, the spare is told to retire: what can move goes back (to it, or if it is a spare itself
+//!    to one of the first workers), what has a stack stays until it ends. A spare that has retired sleeps, and is the first to be used the next time.
 //! 4. While all workers sleep the watchdog sleeps too, for [`NAP`] at a time; a worker that wakes up
 //!    wakes it (a wake that is missed costs one nap at most).
 
@@ -128,7 +128,9 @@ impl Watchdog {
                     seen.reported = false;
                     if let Some(spare) = seen.spare.take() {
                         self.set_stuck(worker.id, false);
-                        shared.order(spare, Control::Retire(worker.id));
+                        // Always to one of the first workers: those never retire, so there is no circle.
+                        let first = (worker.id - 1) % shared.config.workers as WorkerId + 1;
+                        shared.order(spare, Control::Retire(first));
                         retired.push(spare);
                     }
                     continue;
@@ -178,7 +180,9 @@ fn stand_in(
     // Whose slice is it? Only now can it be asked safely.
     let task = worker.current().map(|slot| worker.task_id(slot));
     if seen.spare.is_none() {
-        seen.spare = retired.pop().or_else(|| shared.add_spare());
+        // Not itself: it may be a spare that has retired, and got stuck over what it was left with.
+        let other = retired.iter().rposition(|spare| *spare != worker.id);
+        seen.spare = other.map(|at| retired.remove(at)).or_else(|| shared.add_spare());
         if let Some(spare) = seen.spare {
             shared.order(spare, Control::Retire(0));
         }

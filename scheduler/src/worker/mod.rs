@@ -463,7 +463,7 @@ impl Worker {
         self.end_slice();
     }
 
-    fn has_input(&self, task: Private<'_>) -> bool {
+    pub(crate) fn has_input(&self, task: Private<'_>) -> bool {
         !task.outer_is_empty() || !task.inner_is_empty() || task.slot().remote.has_links()
     }
 

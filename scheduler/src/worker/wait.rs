@@ -57,11 +57,12 @@ impl Worker {
     pub(crate) fn wait(&self, state: State, deadline: u64) -> Wake {
         let Some(slot) = self.current() else { return Wake::Ending };
         let task = self.private(slot);
-        if deadline != u64::MAX || task.has(DOOMED | ENDING | POKED | TIMED_OUT) || std::thread::panicking() {
-            match self.prepare_wait(slot, deadline) {
-                Wake::Ready => {}
-                wake => return wake,
-            }
+        if (deadline != u64::MAX
+            || task.has(DOOMED | ENDING | POKED | TIMED_OUT | SIGNALLED)
+            || std::thread::panicking())
+            && let Some(wake) = self.prepare_wait(slot, state, deadline)
+        {
+            return wake;
         }
         task.set_state(state);
         self.park_current(slot);
@@ -71,27 +72,30 @@ impl Worker {
         self.after_wait(slot)
     }
 
-    /// `Ready`: it may wait.
+    /// The less usual part of `wait`, before it. `None`: go on waiting.
     #[inline(never)]
-    fn prepare_wait(&self, slot: &Slot, deadline: u64) -> Wake {
+    fn prepare_wait(&self, slot: &Slot, state: State, deadline: u64) -> Option<Wake> {
         if !may_wait(self) {
-            return Wake::Ending;
+            return Some(Wake::Ending);
         }
         let task = self.private(slot);
         if task.has(SIGNALLED) && !task.has(DOOMED) {
             // What it has sent to itself, or has taken in by the way: nobody would wake it for that.
             self.act_on_signals(task);
-            let received = !task.inner_is_empty() || !task.outer_is_empty();
-            if if state == State::Asleep { task.has_answer() } else { received } {
+            let there_is = match state {
+                State::Asleep => task.has_answer(),
+                _ => !task.inner_is_empty() || !task.outer_is_empty(),
+            };
+            if there_is {
                 self.die_if_doomed(slot);
-                return Wake::Ready;
+                return Some(Wake::Ready);
             }
         }
         self.die_if_doomed(slot);
         if deadline != u64::MAX {
             if deadline <= self.coarse_now() || deadline <= self.shared.clock.now() {
                 task.clear(TIMED_OUT);
-                return Wake::TimedOut;
+                return Some(Wake::TimedOut);
             }
             self.arm(task, deadline);
         }
@@ -99,9 +103,9 @@ impl Worker {
         task.clear(TIMED_OUT);
         if task.has(POKED) {
             task.clear(POKED);
-            return Wake::Poked;
+            return Some(Wake::Poked);
         }
-        Wake::Ready
+        None
     }
 
     #[inline(never)]
