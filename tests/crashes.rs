@@ -189,8 +189,8 @@ fn ten_thousand_crashes_leave_the_others_undisturbed() {
     })
     .expect("a process");
     told.recv_timeout(support::DEADLINE).expect("all is well");
-    assert_eq!(node.crashes(), 10_000);
     assert!(node.stop());
+    assert_eq!(node.crashes(), 10_000);
 }
 
 #[test]
