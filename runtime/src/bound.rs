@@ -3,15 +3,16 @@
 //! A process that is spawned with a [`Limit`] is marked; sends to it take the path in this file. What
 //! its mailbox holds is counted in a [`Bound`] that the senders share:
 //!
-//! 1. A send *reserves* room for its message before it goes on its way; the receiver gives it back when it
-//!    takes the message out ([`taken`]), or when the message is dropped with the mailbox. So what is under way
-//!    counts too. Events and signals are exempt.
+//! 1. A message *reserves* room before it goes on its way; the receiver gives it back when it takes the
+//!    message out ([`taken`]), or when the message is dropped with the mailbox. So what is under way counts too.
+//!    A timer's message reserves when it fires, an alias' when it arrives; they do not wait for room. Events
+//!    and signals are exempt.
 //! 2. *Block*: a sender without room puts itself on the waiting list, looks once more, and sleeps; a receiver
 //!    that has room for half of the limit again pokes all who wait. The lock of the list orders the second look
 //!    against the poke, so none is lost.
-//! 3. *Drop oldest*: the message goes in beyond the limit, and the receiver owes a message: it drops the oldest
-//!    ones when it next looks. A receiver that does not look for so long that it owes its whole limit gets
-//!    no more: then the newest is dropped. So at most twice the limit is ever held.
+//! 3. *Drop oldest*: the message goes in beyond the limit; a receiver whose mailbox holds more than the limit
+//!    drops from the front until it does not ([`is_over`]). One that does not look until twice the limit is held
+//!    gets no more: then the newest is dropped.
 
 use crate::{
     error::SendError,
@@ -23,7 +24,10 @@ use crate::{
     relations, send,
     signal::Signal,
 };
-use engset_scheduler::{Envelope, Kind, current};
+use engset_scheduler::{
+    Envelope, Kind,
+    current::{self, Position, Wake},
+};
 use hashbrown::HashMap;
 use std::{
     fmt, mem,
@@ -126,13 +130,17 @@ pub(crate) struct Bound {
     limit: Limit,
     messages: AtomicUsize,
     bytes: AtomicUsize,
-    /// Messages that the receiver owes (rule 3).
-    owed: AtomicUsize,
     someone_waits: AtomicBool,
     waiting: Mutex<Vec<Pid>>,
     /// For threads that are no processes; with the lock of `waiting`.
     room: Condvar,
     closed: AtomicBool,
+}
+
+enum Admission {
+    Yes,
+    No,
+    Kill,
 }
 
 enum Room {
@@ -147,7 +155,6 @@ impl Bound {
             limit,
             messages: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
-            owed: AtomicUsize::new(0),
             someone_waits: AtomicBool::new(false),
             waiting: Mutex::new(Vec::new()),
             room: Condvar::new(),
@@ -181,9 +188,37 @@ impl Bound {
         Room::Yes
     }
 
-    fn force(&self, envelope: &Envelope) {
-        self.messages.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(self.weight(envelope), Ordering::Relaxed);
+    /// Beyond the limit, but not beyond twice the limit (rule 3).
+    fn force(&self, envelope: &Envelope) -> bool {
+        let weight = self.weight(envelope);
+        let messages = self.messages.fetch_add(1, Ordering::Relaxed) + 1;
+        let bytes = self.bytes.fetch_add(weight, Ordering::Relaxed) + weight;
+        let fits =
+            messages <= self.limit.messages.saturating_mul(2) && bytes <= self.limit.bytes.saturating_mul(2);
+        if !fits {
+            self.messages.fetch_sub(1, Ordering::Relaxed);
+            self.bytes.fetch_sub(weight, Ordering::Relaxed);
+        }
+        fits
+    }
+
+    fn is_over(&self) -> bool {
+        self.messages.load(Ordering::Relaxed) > self.limit.messages
+            || self.bytes.load(Ordering::Relaxed) > self.limit.bytes
+    }
+
+    /// Room without waiting for it; what does not fit is dropped by the caller.
+    fn admit(&self, envelope: &Envelope) -> Admission {
+        match self.reserve(envelope) {
+            Room::Yes => Admission::Yes,
+            Room::Never(_) => Admission::No,
+            Room::No => match self.limit.overflow {
+                Overflow::Block | Overflow::DropNewest => Admission::No,
+                Overflow::DropOldest if self.force(envelope) => Admission::Yes,
+                Overflow::DropOldest => Admission::No,
+                Overflow::KillReceiver => Admission::Kill,
+            },
+        }
     }
 
     fn give_back(&self, weight: usize) {
@@ -212,23 +247,28 @@ impl Bound {
         }
     }
 
-    /// Rule 2. Returns when it is worth another try.
-    fn wait_for_room(&self) {
+    /// Rule 2. Returns when it is worth another try, or when the deadline has passed (false).
+    fn wait_for_room(&self, deadline: u64) -> bool {
         let mut waiting = node::lock(&self.waiting);
         self.someone_waits.store(true, Ordering::Relaxed);
         std::sync::atomic::fence(Ordering::SeqCst);
         let full = self.messages.load(Ordering::Relaxed) >= self.limit.messages
             || (self.limit.bytes != usize::MAX && self.bytes.load(Ordering::Relaxed) > self.limit.bytes / 2);
         if !full || self.closed.load(Ordering::Relaxed) {
-            return;
+            return true;
         }
         match try_self_pid() {
             Some(pid) => {
-                waiting.push(pid);
+                if !waiting.contains(&pid) {
+                    waiting.push(pid);
+                }
                 drop(waiting);
-                let _ = current::sleep(u64::MAX);
+                current::sleep(deadline) != Wake::TimedOut
             }
-            None => drop(self.room.wait(waiting)),
+            None => {
+                drop(self.room.wait(waiting));
+                true
+            }
         }
     }
 }
@@ -270,64 +310,108 @@ pub(crate) fn taken(envelope: &Envelope) {
     }
 }
 
-/// For the receiver: does it owe this message to a newer one (rule 3)?
-pub(crate) fn is_owed() -> bool {
+/// For the receiver, before it takes a message out from the front: does its mailbox hold more than it may, so
+/// that this one is dropped (rule 3)?
+pub(crate) fn is_over() -> bool {
     let bound = crate::state::with_existing(|state| state.rare.as_ref().and_then(|rare| rare.bound.clone()));
-    let Some(bound) = bound.flatten() else { return false };
-    let taken = bound.owed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |owed| owed.checked_sub(1));
-    taken.is_ok()
+    bound.flatten().is_some_and(|bound| bound.limit.overflow == Overflow::DropOldest && bound.is_over())
+}
+
+/// For the receiver, before it searches: drops from the front what its mailbox may not hold (rule 3).
+pub(crate) fn drop_surplus() {
+    while is_over() {
+        let mut is_message = |envelope: &Envelope| envelope.kind() == Kind::Message;
+        let Some(oldest) = current::search(&mut Position::default(), &mut is_message) else { return };
+        taken(&oldest);
+    }
+}
+
+/// A message has arrived in another way than by a send, for the process whose signals have their turn: may it
+/// go into the mailbox?
+pub(crate) fn admit(message: &Envelope) -> bool {
+    if !current::is_subject_marked() {
+        return true;
+    }
+    let bound = crate::state::with_existing(|state| state.rare.as_ref().and_then(|rare| rare.bound.clone()));
+    let Some(bound) = bound.flatten() else { return true };
+    match bound.admit(message) {
+        Admission::Yes => true,
+        Admission::No => false,
+        Admission::Kill => {
+            if let Some(me) = current::subject() {
+                node::with_current(|node| relations::exit(Pid::new(node.id, me), ExitReason::Kill));
+            }
+            false
+        }
+    }
+}
+
+/// A timer has fired: its message for `to`, if there is room.
+pub(crate) fn offer<M: Send + 'static>(to: Address<M>, message: M) -> Option<Envelope> {
+    let envelope = Envelope::message(message);
+    let Some(bound) = of(to.pid()) else { return Some(envelope) };
+    match bound.admit(&envelope) {
+        Admission::Yes => Some(envelope),
+        Admission::No => None,
+        Admission::Kill => {
+            relations::exit(to.pid(), ExitReason::Kill);
+            None
+        }
+    }
 }
 
 pub(crate) fn send<M: Send + 'static>(to: Address<M>, message: M) -> Result<(), SendError<M>> {
-    push(to, Envelope::message(message), true)
+    push(to, Envelope::message(message), Some(u64::MAX))
 }
 
 pub(crate) fn try_send<M: Send + 'static>(to: Address<M>, message: M) -> Result<(), SendError<M>> {
-    push(to, Envelope::message(message), false)
+    push(to, Envelope::message(message), None)
 }
 
+/// It waits for room until `deadline`.
 pub(crate) fn send_request<M: Send + 'static>(
     to: Address<M>,
     message: M,
     expiry: u32,
+    deadline: u64,
 ) -> Result<(), SendError<M>> {
     let mut envelope = Envelope::message(message);
     envelope.set_tag(expiry);
-    push(to, envelope, true)
+    push(to, envelope, Some(deadline))
 }
 
-fn push<M: Send + 'static>(to: Address<M>, envelope: Envelope, wait: bool) -> Result<(), SendError<M>> {
-    let Some(bound) = of(to.pid()) else {
-        // Spawned this very moment, or dead.
-        return send::envelope(to.pid(), envelope).map_err(send::dead);
+/// `wait`: until when it may wait for room.
+fn push<M: Send + 'static>(
+    to: Address<M>,
+    envelope: Envelope,
+    wait: Option<u64>,
+) -> Result<(), SendError<M>> {
+    let bound = loop {
+        match of(to.pid()) {
+            Some(bound) => break bound,
+            // The spawner is between two lines: it sets the bound without waiting for anything.
+            None if send::is_marked(to.pid()) => std::hint::spin_loop(),
+            None => return Err(send::dead(envelope)),
+        }
     };
     loop {
         match bound.reserve(&envelope) {
             Room::Yes => break,
             Room::Never(size) => {
-                let SendError::Dead(message) = send::dead(envelope) else { unreachable!("as built") };
+                let message = send::dead(envelope).into_message();
                 return Err(SendError::TooLarge { message, size, limit: bound.limit.bytes });
             }
             Room::No if bound.closed.load(Ordering::Relaxed) => return Err(send::dead(envelope)),
-            Room::No => match bound.limit.overflow {
-                Overflow::Block if wait && (current::may_wait() || !current::on_worker()) => {
-                    bound.wait_for_room()
+            Room::No => match (bound.limit.overflow, wait) {
+                (Overflow::Block, Some(deadline)) if current::may_wait() || !current::on_worker() => {
+                    if !bound.wait_for_room(deadline) {
+                        return Err(full(envelope));
+                    }
                 }
-                Overflow::Block | Overflow::DropNewest => return Err(full(envelope)),
-                Overflow::DropOldest
-                    if bound.owed.load(Ordering::Relaxed) >= bound.limit.messages.min(1 << 20) =>
-                {
-                    return Err(full(envelope));
-                }
-                Overflow::DropOldest => {
-                    bound.force(&envelope);
-                    bound.owed.fetch_add(1, Ordering::Relaxed);
-                    let result = send::envelope(to.pid(), envelope).map_err(send::dead);
-                    // The receiver has to look before there is much more than the limit.
-                    current::reduce(bound.limit.messages.clamp(1, 100) as i32);
-                    return result;
-                }
-                Overflow::KillReceiver => {
+                (Overflow::Block | Overflow::DropNewest, _) => return Err(full(envelope)),
+                (Overflow::DropOldest, _) if bound.force(&envelope) => break,
+                (Overflow::DropOldest, _) => return Err(full(envelope)),
+                (Overflow::KillReceiver, _) => {
                     relations::exit(to.pid(), ExitReason::Kill);
                     return Err(full(envelope));
                 }

@@ -191,22 +191,23 @@ impl Builder {
         if self.link {
             return Err(BuildError::OutsideOfProcess { what: "spawn_on with a link" });
         }
-        if let Some(name) = &self.name {
-            node.inner.names.reserve(name)?;
-        }
+        let reserved = match &self.name {
+            Some(name) => node.inner.names.reserve(name)?,
+            None => 0,
+        };
         let mut state = State { traps: self.traps, ..State::default() };
         let bound = self.limit.clone().map(|limit| Arc::new(Bound::new(limit)));
         if let Some(bound) = &bound {
             state.rare().bound = Some(Arc::clone(bound));
         }
         if let Some(name) = &self.name {
-            state.rare().names.push(Arc::clone(name));
+            state.rare().names.push((Arc::clone(name), reserved));
         }
         let state = (!self.is_plain()).then(|| Box::new(state) as Box<dyn Any + Send>);
         let spawned = node.scheduler.spawn(Box::new(Once::new(entry)), state, self.settings());
         let task = spawned.inspect_err(|_| {
             if let Some(name) = &self.name {
-                node.inner.names.unreserve(name);
+                node.inner.names.unreserve(name, reserved);
             }
         })?;
         let pid = Pid::new(node.id(), task);
@@ -214,7 +215,7 @@ impl Builder {
             node.inner.bounds.insert(pid, bound);
         }
         if let Some(name) = &self.name {
-            node.inner.names.fill(name, pid, E::message());
+            node.inner.names.fill(name, reserved, pid, E::message());
         }
         Ok(E::handle(pid))
     }
@@ -256,6 +257,10 @@ impl Builder {
         what: &'static str,
     ) -> Result<Pid, BuildError> {
         let Some(parent) = try_self_pid() else { return Err(BuildError::OutsideOfProcess { what }) };
+        let reserved = match &self.name {
+            Some(name) => node::with_current(|node| node.names.reserve(name)).transpose()?.unwrap_or(0),
+            None => 0,
+        };
         let settings = self.settings();
         let mut state = State { traps: self.traps, ..State::default() };
         if let Some(reference) = monitor {
@@ -269,12 +274,8 @@ impl Builder {
             state.rare().bound = Some(Arc::clone(bound));
         }
         if let Some(name) = &self.name {
-            state.rare().names.push(Arc::clone(name));
+            state.rare().names.push((Arc::clone(name), reserved));
         }
-        let reserved = match &self.name {
-            Some(name) => Some(node::with_current(|node| node.names.reserve(name)).transpose()?),
-            None => None,
-        };
         let state: Box<dyn Any + Send> = Box::new(state);
         let spawned = match current::spawn(body, Some(state), settings) {
             Some(spawned) => spawned.map_err(BuildError::Spawn),
@@ -283,8 +284,8 @@ impl Builder {
         let task = match spawned {
             Ok(task) => task,
             Err(error) => {
-                if let (Some(name), Some(_)) = (&self.name, reserved) {
-                    node::with_current(|node| node.names.unreserve(name));
+                if let Some(name) = &self.name {
+                    node::with_current(|node| node.names.unreserve(name, reserved));
                 }
                 return Err(error);
             }
@@ -297,7 +298,7 @@ impl Builder {
                 node.bounds.insert(pid, bound);
             }
             if let Some(name) = &self.name {
-                node.names.fill(name, pid, message);
+                node.names.fill(name, reserved, pid, message);
             }
         });
         if self.link {

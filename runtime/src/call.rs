@@ -67,6 +67,10 @@ impl Broken {
         Broken { reference, down: Some(reason) }
     }
 
+    pub(crate) fn no_reply(reference: u64) -> Self {
+        Broken { reference, down: None }
+    }
+
     pub(crate) fn seal(self) -> Envelope {
         Envelope::reply(tag_of(self.reference), self)
     }
@@ -130,9 +134,21 @@ pub(crate) fn break_off(caller: Pid, broken: Broken) {
 impl<T> Drop for Reply<T> {
     fn drop(&mut self) {
         if hooks::is_ending() {
-            // The reason is not known yet: the teardown tells it (rule 2).
+            // The reason is not known yet: the teardown tells it (rule 2). Should the process catch its panic and
+            // live on, its own signal reminds it.
             let (caller, reference) = (self.caller, self.reference);
-            if state::with(|state| state.rare().abandoned.push((caller, reference))).is_some() {
+            let parked = state::with(|state| {
+                let abandoned = &mut state.rare().abandoned;
+                abandoned.push((caller, reference));
+                abandoned.len() == 1
+            });
+            if let Some(first) = parked {
+                if first
+                    && !current::is_ending()
+                    && let Some(me) = process::try_self_pid()
+                {
+                    send::signal(me, Signal::Survived);
+                }
                 return;
             }
         }
@@ -195,11 +211,22 @@ impl<M: Send + 'static> Address<M> {
         let start = current::now();
         let deadline = process::add(start, timeout);
         let reference = fresh_reference();
-        current::await_reply(tag_of(reference));
+        // `make` may call others itself: only then is this answer awaited.
         let request = make(Reply { caller: me, reference, takes: PhantomData });
+        current::await_reply(tag_of(reference));
         if send::is_marked(self.pid()) {
-            match bound::send_request(self, request, hooks::expiry(deadline)) {
-                Ok(()) | Err(SendError::Dead(_)) => {}
+            match bound::send_request(self, request, hooks::expiry(start, deadline), deadline) {
+                Ok(()) => {}
+                Err(SendError::Dead(request)) => {
+                    mem::drop(request);
+                    current::cancel_reply();
+                    return Err(CallError::Down(send::verdict_of_dead(self.pid())));
+                }
+                Err(SendError::Full(request)) if deadline != u64::MAX && current::now() >= deadline => {
+                    mem::drop(request);
+                    current::cancel_reply();
+                    return Err(CallError::Timeout(timeout));
+                }
                 Err(error) => {
                     let why = error.to_string();
                     mem::drop(error);
@@ -209,11 +236,11 @@ impl<M: Send + 'static> Address<M> {
             }
         } else {
             let mut envelope = Envelope::message(request);
-            envelope.set_tag(hooks::expiry(deadline));
+            envelope.set_tag(hooks::expiry(start, deadline));
             if let Err(envelope) = send::envelope(self.pid(), envelope) {
                 mem::drop(envelope);
                 current::cancel_reply();
-                return Err(CallError::Down(DownReason::NoProc));
+                return Err(CallError::Down(send::verdict_of_dead(self.pid())));
             }
         }
         current::reduce(price::SEND + price::RECEIVE);
@@ -256,7 +283,9 @@ impl<M: Send + 'static> Address<M> {
         if let Some(watch) = watch {
             let still_set = state::with(|state| state.monitors.remove(&watch).is_some());
             if still_set == Some(true) {
-                send::signal(self.pid(), Signal::Demonitor { reference: watch });
+                if let Some(watcher) = process::try_self_pid() {
+                    send::signal(self.pid(), Signal::Demonitor { watcher, reference: watch });
+                }
             }
         }
         result
@@ -271,8 +300,24 @@ impl<M: Send + 'static> Address<M> {
             return Err(CallError::Down(DownReason::NoConnection));
         };
         let reference = waiter.reference();
+        let now = node::scheduler_of(self.pid().node()).map_or(0, |scheduler| scheduler.now());
+        let expiry = hooks::expiry(now, process::add(now, timeout));
         let request = make(Reply { caller: waiter.pid(), reference, takes: PhantomData });
-        self.send(request);
+        let sent = if send::is_marked(self.pid()) {
+            bound::send_request(self, request, expiry, u64::MAX)
+        } else {
+            let mut envelope = Envelope::message(request);
+            envelope.set_tag(expiry);
+            send::envelope(self.pid(), envelope).map_err(send::dead)
+        };
+        match sent {
+            Ok(()) => {}
+            Err(SendError::Dead(request)) => {
+                mem::drop(request);
+                return Err(CallError::Down(send::verdict_of_dead(self.pid())));
+            }
+            Err(error) => return Err(CallError::Refused(error.to_string())),
+        }
         // A monitor from the start: outside, the time for it does not matter.
         let watch = MonitorRef(reference);
         send::signal(self.pid(), Signal::Monitor { watcher: waiter.pid(), reference: watch });
@@ -281,7 +326,7 @@ impl<M: Send + 'static> Address<M> {
             Err(mpsc::RecvTimeoutError::Timeout) => Err(CallError::Timeout(timeout)),
             Err(mpsc::RecvTimeoutError::Disconnected) => Err(CallError::Down(DownReason::NoConnection)),
         };
-        send::signal(self.pid(), Signal::Demonitor { reference: watch });
+        send::signal(self.pid(), Signal::Demonitor { watcher: waiter.pid(), reference: watch });
         result
     }
 }

@@ -32,8 +32,8 @@ const EXPIRY_SHIFT: u32 = 20;
 /// A deadline as it travels in an envelope; 0: none. It wraps after 52 days, half of which is the longest
 /// that can be told apart; a longer one is none.
 #[inline(always)]
-pub(crate) fn expiry(deadline: u64) -> u32 {
-    if deadline == u64::MAX {
+pub(crate) fn expiry(now: u64, deadline: u64) -> u32 {
+    if deadline - now.min(deadline) >= 1 << (EXPIRY_SHIFT + 30) {
         return 0;
     }
     // Rounded up, and never 0.
@@ -81,8 +81,10 @@ impl Hooks for Inner {
                 state::with(|state| state.watchers.push((reference, watcher)));
                 Handled::Done
             }
-            Signal::Demonitor { reference } => {
-                state::with_existing(|state| state.watchers.retain(|(other, _)| *other != reference));
+            Signal::Demonitor { watcher, reference } => {
+                // References are a node's own: another node's watcher may have the same one.
+                let it = (reference, watcher);
+                state::with_existing(|state| state.watchers.retain(|other| *other != it));
                 Handled::Done
             }
             Signal::Down { reference, reason } => {
@@ -101,7 +103,7 @@ impl Hooks for Inner {
             }
             Signal::Aliased { alias, message } => {
                 let active = state::with_existing(|state| state.rare().aliases.remove(&alias));
-                if active == Some(true) {
+                if active == Some(true) && bound::admit(&message) {
                     Handled::Deliver(message)
                 } else {
                     current::drop_outside(message);
@@ -116,6 +118,13 @@ impl Hooks for Inner {
                 current::poke_self();
                 Handled::Done
             }
+            Signal::Survived => {
+                let abandoned = state::with_existing(|state| mem::take(&mut state.rare().abandoned));
+                for (caller, reference) in abandoned.unwrap_or_default() {
+                    call::break_off(caller, Broken::no_reply(reference));
+                }
+                Handled::Done
+            }
         }
     }
 
@@ -123,13 +132,17 @@ impl Hooks for Inner {
         let me = Pid::new(self.id, task);
         // Step 1. Most processes end without ever having had a state.
         let doomed = state::with_existing(|state| state.reason.take()).flatten();
+        let mut crashed = false;
         let reason = match outcome {
             Outcome::Returned => doomed.unwrap_or(ExitReason::Normal),
             Outcome::NotRunning => doomed.unwrap_or(ExitReason::Killed),
             Outcome::Unwound(payload) => {
                 let reason = match doomed {
                     Some(reason) if payload.is::<Doomed>() => reason,
-                    _ => panic_reason(&*payload),
+                    _ => {
+                        crashed = true;
+                        panic_reason(&*payload)
+                    }
                 };
                 current::drop_outside(payload);
                 reason
@@ -145,16 +158,19 @@ impl Hooks for Inner {
         let name = match rare.flatten() {
             None => None,
             Some((names, locals, bound)) => {
-                for name in &names {
-                    self.names.release(name, me);
+                for (name, reservation) in &names {
+                    self.names.release(name, me, *reservation);
                 }
                 if let Some(bound) = bound {
                     self.bounds.remove(me, &bound);
                 }
                 current::drop_outside(locals);
-                names.into_iter().next()
+                names.into_iter().next().map(|(name, _)| name)
             }
         };
+        if crashed {
+            self.reports.count_crash();
+        }
         // Step 3.
         current::close_mailbox();
         // Step 4.
@@ -162,7 +178,9 @@ impl Hooks for Inner {
             tell(me, &reason, state);
         }
         // Step 5.
-        self.reports.ended(me, name.as_deref(), &reason);
+        if crashed && let Some(panic) = reason.panic() {
+            self.reports.crashed(me, name.as_deref(), panic);
+        }
     }
 
     fn undeliverable(&self, signal: Envelope) {
@@ -237,7 +255,7 @@ fn tell(me: Pid, reason: &ExitReason, mut state: State) {
         }
     }
     for (reference, watch) in state.monitors {
-        send::signal(watch.target, Signal::Demonitor { reference });
+        send::signal(watch.target, Signal::Demonitor { watcher: me, reference });
     }
 }
 

@@ -6,6 +6,7 @@ use crate::{
     node,
     pid::Pid,
     process::self_pid,
+    reductions::price,
     send,
     signal::Signal,
     state,
@@ -62,6 +63,7 @@ pub fn process_info(pid: impl Into<Pid>) -> Option<ProcessInfo> {
         let (caller, reference) = reply.into_parts();
         send::signal(pid, Signal::Inspect { caller, reference });
     };
+    current::reduce(price::OTHER);
     match call::wait_for(ask) {
         Ok(info) => Some(*info),
         Err(_) => None,
@@ -112,7 +114,11 @@ fn collect(me: Pid) -> Option<ProcessInfo> {
         traps_exits: false,
     };
     state::with_existing(|state| {
-        info.names = state.rare.as_ref().map(|rare| rare.names.clone()).unwrap_or_default();
+        info.names = state
+            .rare
+            .as_ref()
+            .map(|rare| rare.names.iter().map(|(name, _)| Arc::clone(name)).collect())
+            .unwrap_or_default();
         info.links = state.links.active().collect();
         info.monitors =
             state.monitors.values().filter(|watch| watch.call.is_none()).map(|watch| watch.target).collect();

@@ -24,24 +24,25 @@ impl<T: Send + 'static> ProcessLocal<T> {
     pub fn with<R>(&'static self, f: impl FnOnce(&mut T) -> R) -> R {
         self_pid();
         let key = (TypeId::of::<T>(), std::ptr::from_ref(self).addr());
-        let found = state::with(|state| state.rare().locals.insert(key, Box::new(Taken)));
-        let value = match found.flatten() {
-            Some(value) => value,
-            None => Box::new((self.init)()),
-        };
-        // It goes back also if `f` panics.
+        let found = state::with(|state| state.rare().locals.insert(key, Box::new(Taken))).flatten();
+        // It goes back also if `init` or `f` panics; what `init` did not make leaves no trace.
         struct Back {
             key: (TypeId, usize),
             value: Option<Box<dyn std::any::Any + Send>>,
         }
         impl Drop for Back {
             fn drop(&mut self) {
-                if let Some(value) = self.value.take() {
-                    drop(state::with(|state| state.rare().locals.insert(self.key, value)));
-                }
+                let value = self.value.take();
+                drop(state::with(|state| match value {
+                    Some(value) => state.rare().locals.insert(self.key, value),
+                    None => state.rare().locals.remove(&self.key),
+                }));
             }
         }
-        let mut back = Back { key, value: Some(value) };
+        let mut back = Back { key, value: found };
+        if back.value.is_none() {
+            back.value = Some(Box::new((self.init)()));
+        }
         let value = back.value.as_mut().and_then(|value| value.downcast_mut::<T>());
         match value {
             Some(value) => f(value),

@@ -205,6 +205,10 @@ impl<M: Send + 'static> Mailbox<M> {
         };
         let mut timed_out = false;
         loop {
+            if self.bounded && bound::is_over() {
+                bound::drop_surplus();
+                position = Position::default();
+            }
             while let Some(envelope) = current::search(&mut position, &mut pick) {
                 if let Some(received) = open(envelope, self.bounded) {
                     return Some(received);
@@ -238,8 +242,9 @@ pub(crate) fn open<M: Send + 'static>(envelope: Envelope, bounded: bool) -> Opti
         return None;
     }
     if bounded && envelope.kind() == engset_scheduler::Kind::Message {
+        let surplus = bound::is_over();
         bound::taken(&envelope);
-        if bound::is_owed() {
+        if surplus {
             return None;
         }
     }

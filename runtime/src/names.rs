@@ -44,7 +44,8 @@ impl Message {
 
 #[derive(Clone, Copy)]
 enum Entry {
-    Reserved,
+    /// By the spawn with this number.
+    Reserved(u64),
     Process(Pid, Option<Message>),
 }
 
@@ -68,7 +69,7 @@ impl Names {
                 None => return None,
                 Some(Entry::Process(pid, message)) => return Some((pid, message)),
                 // Rule 2.
-                Some(Entry::Reserved) => std::hint::spin_loop(),
+                Some(Entry::Reserved(_)) => std::hint::spin_loop(),
             }
         }
     }
@@ -83,7 +84,7 @@ impl Names {
                     return Ok(());
                 }
                 Some(Entry::Process(by, _)) => return Err(NameError::Taken { name: name.to_string(), by }),
-                Some(Entry::Reserved) => {
+                Some(Entry::Reserved(_)) => {
                     drop(table);
                     std::hint::spin_loop();
                 }
@@ -91,26 +92,34 @@ impl Names {
         }
     }
 
-    pub(crate) fn reserve(&self, name: &Arc<str>) -> Result<(), NameError> {
-        self.insert(name, Entry::Reserved)
+    /// Returns the reservation's number.
+    pub(crate) fn reserve(&self, name: &Arc<str>) -> Result<u64, NameError> {
+        let number = crate::call::fresh_reference();
+        self.insert(name, Entry::Reserved(number))?;
+        Ok(number)
     }
 
-    pub(crate) fn unreserve(&self, name: &str) {
-        self.write().remove(name);
+    pub(crate) fn unreserve(&self, name: &str, number: u64) {
+        let mut table = self.write();
+        if matches!(table.get(name), Some(Entry::Reserved(other)) if *other == number) {
+            table.remove(name);
+        }
     }
 
     /// The process may be dead already: then its teardown has taken the reservation away.
-    pub(crate) fn fill(&self, name: &str, pid: Pid, message: Message) {
-        if let Some(entry @ Entry::Reserved) = self.write().get_mut(name) {
+    pub(crate) fn fill(&self, name: &str, number: u64, pid: Pid, message: Message) {
+        if let Some(entry) = self.write().get_mut(name)
+            && matches!(entry, Entry::Reserved(other) if *other == number)
+        {
             *entry = Entry::Process(pid, Some(message));
         }
     }
 
     /// Rule 1.
-    pub(crate) fn release(&self, name: &str, of: Pid) {
+    pub(crate) fn release(&self, name: &str, of: Pid, reservation: u64) {
         let mut table = self.write();
         let is_its = match table.get(name) {
-            Some(Entry::Reserved) => true,
+            Some(Entry::Reserved(number)) => *number == reservation,
             Some(Entry::Process(pid, _)) => *pid == of,
             None => false,
         };
@@ -141,7 +150,7 @@ impl Names {
         let table = self.read();
         let pid = |(name, entry): (&Arc<str>, &Entry)| match entry {
             Entry::Process(pid, _) => Some((Arc::clone(name), *pid)),
-            Entry::Reserved => None,
+            Entry::Reserved(_) => None,
         };
         table.iter().filter_map(pid).collect()
     }
@@ -182,10 +191,14 @@ pub fn register_mailbox<M: Send + 'static>(
 
 fn register_as(name: Arc<str>, message: Option<Message>) -> Result<(), NameError> {
     let me = self_pid();
+    if current::is_ending() {
+        // Its names have been released already: nobody would release this one.
+        return Err(NameError::Dead { name: name.to_string() });
+    }
     let result = node::with_current(|node| node.names.insert(&name, Entry::Process(me, message)));
     if let Some(result) = result {
         result?;
-        state::with(|state| state.rare().names.push(name));
+        state::with(|state| state.rare().names.push((name, 0)));
     }
     current::reduce(crate::reductions::price::OTHER);
     Ok(())
@@ -204,19 +217,21 @@ pub fn unregister(name: &str) -> Result<(), NameError> {
     let me = self_pid();
     let had = state::with(|state| {
         let names = &mut state.rare().names;
-        let at = names.iter().position(|own| &**own == name)?;
+        let at = names.iter().position(|(own, _)| &**own == name)?;
         Some(names.swap_remove(at))
     });
     if had.flatten().is_none() {
         return Err(NameError::Unknown { name: name.to_owned() });
     }
-    node::with_current(|node| node.names.release(name, me));
+    node::with_current(|node| node.names.release(name, me, 0));
+    current::reduce(crate::reductions::price::OTHER);
     Ok(())
 }
 
 /// The process that has this name on the caller's node.
 #[must_use]
 pub fn whereis(name: &str) -> Option<Pid> {
+    current::reduce(crate::reductions::price::OTHER);
     node::with_current(|node| node.names.find(name)).flatten().map(|(pid, _)| pid)
 }
 
@@ -226,6 +241,7 @@ pub fn whereis(name: &str) -> Option<Pid> {
 ///
 /// Nobody has the name, or who has it takes messages of another type (or did not say which).
 pub fn lookup<M: Send + 'static>(name: &str) -> Result<Address<M>, NameError> {
+    current::reduce(crate::reductions::price::OTHER);
     typed(name, node::with_current(|node| node.names.find(name)).flatten())
 }
 

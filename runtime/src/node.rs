@@ -268,7 +268,7 @@ impl Node {
     /// Time since the node started; virtual in systematic mode.
     #[must_use]
     pub fn uptime(&self) -> Duration {
-        Duration::from_nanos(self.scheduler.now())
+        Duration::from_nanos(self.scheduler.uptime())
     }
 
     /// Stops the node: all processes get killed (their destructors run), then the threads end. Waits for

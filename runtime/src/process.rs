@@ -170,7 +170,7 @@ pub fn sleep(duration: Duration) {
         return std::thread::sleep(duration);
     }
     let deadline = deadline(duration);
-    while current::sleep(deadline) == Wake::Poked {}
+    while !matches!(current::sleep(deadline), Wake::TimedOut | Wake::Ending) {}
 }
 
 /// Nanoseconds on the scheduler's clock; `u64::MAX`: never.

@@ -76,6 +76,7 @@ pub fn monitor_name(name: &str) -> MonitorRef {
     let reference = MonitorRef(fresh_reference());
     state::with(|state| state.monitors.insert(reference, Watch { target: watcher, call: None }));
     send::signal(watcher, Signal::Down { reference, reason: DownReason::NoProc });
+    current::reduce(price::OTHER);
     reference
 }
 
@@ -86,12 +87,12 @@ pub fn monitor_name(name: &str) -> MonitorRef {
 ///
 /// Outside of a process.
 pub fn demonitor(reference: MonitorRef, flush: bool) -> bool {
-    self_pid();
+    let watcher = self_pid();
     let watch = state::with_existing(|state| state.monitors.remove(&reference)).flatten();
     current::reduce(price::OTHER);
     match watch {
         Some(watch) => {
-            send::signal(watch.target, Signal::Demonitor { reference });
+            send::signal(watch.target, Signal::Demonitor { watcher, reference });
             true
         }
         None => {
@@ -147,5 +148,7 @@ pub fn trap_exits(on: bool) -> bool {
     self_pid();
     // What has come before this call is judged by what was set before it.
     current::act_now();
-    state::with(|state| std::mem::replace(&mut state.traps, on)).unwrap_or(false)
+    let before = state::with(|state| std::mem::replace(&mut state.traps, on)).unwrap_or(false);
+    current::reduce(price::OTHER);
+    before
 }

@@ -5,12 +5,7 @@
 //! second. Reports go to `tracing`; if no subscriber was installed they go to standard error, for a crash
 //! that nobody sees is worse.
 
-use crate::{
-    config::Config,
-    pid::Pid,
-    reason::{ExitReason, Panic},
-    state,
-};
+use crate::{config::Config, pid::Pid, reason::Panic, state};
 use engset_scheduler::{LongSchedule, current};
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
@@ -27,6 +22,8 @@ use std::{
 pub(crate) struct Reports {
     per_second: u32,
     window: Mutex<Window>,
+    /// The same for long schedules: one kind must not use up the other's.
+    schedules: Mutex<Window>,
     crashes: AtomicU64,
 }
 
@@ -42,6 +39,7 @@ impl Reports {
         Reports {
             per_second: config.get_reports(),
             window: Mutex::new(Window { second: 0, written: 0, suppressed: 0 }),
+            schedules: Mutex::new(Window { second: 0, written: 0, suppressed: 0 }),
             crashes: AtomicU64::new(0),
         }
     }
@@ -51,18 +49,15 @@ impl Reports {
         self.crashes.load(Ordering::Relaxed)
     }
 
-    /// A process has ended. A crash is reported.
-    #[inline]
-    pub(crate) fn ended(&self, pid: Pid, name: Option<&str>, reason: &ExitReason) {
-        if let ExitReason::Panic(panic) = reason {
-            self.crashed(pid, name, panic);
-        }
+    /// Counted before anybody is told of the death; the report comes after.
+    pub(crate) fn count_crash(&self) {
+        self.crashes.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A process has crashed: not one that was ended by another's crash.
     #[cold]
-    fn crashed(&self, pid: Pid, name: Option<&str>, panic: &Panic) {
-        self.crashes.fetch_add(1, Ordering::Relaxed);
-        let Some(suppressed) = self.permit() else { return };
+    pub(crate) fn crashed(&self, pid: Pid, name: Option<&str>, panic: &Panic) {
+        let Some(suppressed) = self.permit(&self.window) else { return };
         let name = name.unwrap_or("");
         tracing::error!(target: "engset", %pid, name, location = panic.location, suppressed, "process crashed: {}", panic.message);
         if !tracing::dispatcher::has_been_set() {
@@ -79,7 +74,7 @@ impl Reports {
     }
 
     pub(crate) fn long_schedule(&self, pid: Pid, name: Option<&str>, report: &LongSchedule) {
-        let Some(suppressed) = self.permit() else { return };
+        let Some(suppressed) = self.permit(&self.schedules) else { return };
         let (name, time) = (name.unwrap_or(""), Duration::from_nanos(report.nanos));
         tracing::warn!(target: "engset", %pid, name, ?time, moved = report.moved, suppressed, "long schedule");
         if !tracing::dispatcher::has_been_set() {
@@ -99,9 +94,9 @@ impl Reports {
     }
 
     /// May one more be written? Then, how many were left out since the last.
-    fn permit(&self) -> Option<u64> {
+    fn permit(&self, window: &Mutex<Window>) -> Option<u64> {
         let second = current::now() / 1_000_000_000;
-        let mut window = crate::node::lock(&self.window);
+        let mut window = crate::node::lock(window);
         if window.second != second {
             window.second = second;
             window.written = 0;
@@ -148,7 +143,36 @@ pub(crate) fn install_panic_hook() {
                 location: info.location().map(ToString::to_string).unwrap_or_default(),
                 backtrace: (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string()),
             };
-            state::with(|state| state.rare().panic = Some(noted));
+            let fatal = noted.message.contains("panic in a destructor during cleanup")
+                || noted.message.contains("panic in a function that cannot unwind");
+            let before = state::with(|state| {
+                let rare = state.rare();
+                let before = (rare.panic_before.take(), rare.panic.take());
+                if !fatal {
+                    rare.panic_before = before.1.clone();
+                    rare.panic = Some(noted.clone());
+                }
+                before
+            });
+            if fatal {
+                // The program ends here: nobody will write a report later.
+                let (first, second) = before.unwrap_or_default();
+                let pid = current::task().map_or(String::new(), |_| {
+                    crate::try_self_pid().map_or(String::new(), |pid| match crate::name_of(pid) {
+                        Some(name) => format!("{pid} {name}"),
+                        None => pid.to_string(),
+                    })
+                });
+                let lines: Vec<_> = first
+                    .into_iter()
+                    .chain(second)
+                    .map(|panic| format!("{}: {}", panic.location, panic.message))
+                    .collect();
+                write_line(&format!(
+                    "engset: process {pid} panicked while it was unwinding, the program aborts: {}",
+                    lines.join("; then ")
+                ));
+            }
         }));
     });
 }

@@ -53,7 +53,10 @@ pub(crate) fn undeliverable(envelope: Envelope, gone: bool) {
         }
         Signal::Monitor { watcher, reference } => {
             let reason = if gone { DownReason::NoConnection } else { DownReason::NoProc };
-            self::signal(watcher, Signal::Down { reference, reason });
+            match watcher.outside_waiter() {
+                None => self::signal(watcher, Signal::Down { reference, reason }),
+                Some(call) => call::break_off(watcher, Broken::down(call, reason)),
+            }
         }
         Signal::Inspect { caller, reference } => {
             call::break_off(caller, Broken::down(reference, DownReason::NoProc))
@@ -64,7 +67,8 @@ pub(crate) fn undeliverable(envelope: Envelope, gone: bool) {
         | Signal::UnlinkAck { .. }
         | Signal::Demonitor { .. }
         | Signal::Down { .. }
-        | Signal::Poke => {}
+        | Signal::Poke
+        | Signal::Survived => {}
     }
 }
 
@@ -118,6 +122,17 @@ impl<M: Send + 'static> Address<M> {
         let result = envelope(self.pid(), Envelope::message(message)).map_err(|envelope| dead(envelope));
         current::reduce(price::SEND);
         result
+    }
+}
+
+/// What is known of a process that a send has found dead.
+#[cold]
+pub(crate) fn verdict_of_dead(to: Pid) -> DownReason {
+    let here = current::tag() == Some(to.node().number());
+    if here || node::scheduler_of(to.node()).is_some() {
+        DownReason::NoProc
+    } else {
+        DownReason::NoConnection
     }
 }
 

@@ -12,6 +12,7 @@
 //! | `Aliased` | `Alias::send` | a message, if the alias is active |
 //! | `Inspect` | `process_info`, `is_alive` | answers with what it knows of itself |
 //! | `Poke` | a waker, a mailbox that has room again | ends the wait of the process |
+//! | `Survived` | a process, to itself, that drops a `Reply` while it unwinds | tells the caller, if it still lives |
 //!
 //! All of them, and the messages, go the same way and keep their order (`scheduler`: `owner.rs`).
 //! A process touches only its own links and monitors; everything else is one of these.
@@ -30,11 +31,12 @@ pub(crate) enum Signal {
     Unlink { from: Pid, id: u64 },
     UnlinkAck { from: Pid, id: u64 },
     Monitor { watcher: Pid, reference: MonitorRef },
-    Demonitor { reference: MonitorRef },
+    Demonitor { watcher: Pid, reference: MonitorRef },
     Down { reference: MonitorRef, reason: DownReason },
     Aliased { alias: u64, message: Envelope },
     Inspect { caller: Pid, reference: u64 },
     Poke,
+    Survived,
 }
 
 pub(crate) struct ExitSignal {

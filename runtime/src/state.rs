@@ -31,11 +31,14 @@ pub(crate) struct State {
 /// What few processes have.
 #[derive(Default)]
 pub(crate) struct Rare {
-    pub(crate) names: Vec<Arc<str>>,
+    /// With the reservation that each was spawned under, or 0.
+    pub(crate) names: Vec<(Arc<str>, u64)>,
     pub(crate) aliases: HashSet<u64>,
     pub(crate) locals: HashMap<(TypeId, usize), Box<dyn Any + Send>>,
     /// The latest panic that the hook has seen in this process.
     pub(crate) panic: Option<Panic>,
+    /// The one before: if a destructor panics while the stack unwinds, it is what the stack unwinds for.
+    pub(crate) panic_before: Option<Panic>,
     /// Calls whose `Reply` was dropped by unwinding: they learn the reason when it is known.
     pub(crate) abandoned: Vec<(Pid, u64)>,
     pub(crate) bound: Option<Arc<crate::bound::Bound>>,

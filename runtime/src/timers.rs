@@ -4,6 +4,7 @@
 //! if the worker is busy. A timer for a process that has died does nothing.
 
 use crate::{
+    bound,
     call::fresh_tag,
     event::Event,
     node,
@@ -94,10 +95,16 @@ pub fn send_after<M: Send + 'static>(after: Duration, to: Address<M>, message: M
 pub fn send_at<M: Send + 'static>(at: Duration, to: Address<M>, message: M) -> Timer {
     let me = self_pid();
     let at = add(0, at);
-    let handle = if to.pid().node() == me.node() {
+    let handle = if to.pid().node() == me.node() && !send::is_marked(to.pid()) {
         current::send_at(at, to.pid().task(), Envelope::message(message))
     } else {
-        current::run_at(at, Box::new(move || to.send(message)))
+        // To another node, or into a mailbox that may be full then.
+        let job = move || {
+            if let Some(envelope) = bound::offer(to, message) {
+                drop(send::envelope(to.pid(), envelope));
+            }
+        };
+        current::run_at(at, Box::new(job))
     };
     set(me, handle)
 }
@@ -114,7 +121,11 @@ pub fn send_interval<M: Clone + Send + 'static>(period: Duration, to: Address<M>
     assert_eq!(to.pid().node(), me.node(), "send_interval to a process of another node");
     let nanos = add(0, period).max(1);
     let first = current::now().saturating_add(nanos);
-    let make = Box::new(move || Envelope::message(message.clone()));
+    let bounded = send::is_marked(to.pid());
+    let make = Box::new(move || {
+        let message = message.clone();
+        if bounded { bound::offer(to, message) } else { Some(Envelope::message(message)) }
+    });
     set(me, current::send_every(first, nanos, to.pid().task(), make))
 }
 

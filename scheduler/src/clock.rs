@@ -1,15 +1,18 @@
 //! Time and chance as values. Nothing else in the workspace reads a clock or draws a random number.
 //!
-//! Times are nanoseconds since the scheduler started. The real clock is monotonic; the virtual one,
+//! Times are nanoseconds since an origin. The real clock is monotonic; the virtual one,
 //! of the systematic mode, only moves when the scheduler advances it.
 
 use std::{
+    sync::OnceLock,
     sync::atomic::{AtomicU64, Ordering},
     time::Instant,
 };
 
 #[derive(Debug)]
 pub(crate) enum Clock {
+    /// Since when this OS process first asked: all its nodes have one time, so that a deadline can travel
+    /// between them.
     Real(Instant),
     Virtual(AtomicU64),
 }
@@ -17,14 +20,15 @@ pub(crate) enum Clock {
 impl Clock {
     #[allow(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
     pub(crate) fn real() -> Self {
-        Clock::Real(Instant::now())
+        static ORIGIN: OnceLock<Instant> = OnceLock::new();
+        Clock::Real(*ORIGIN.get_or_init(Instant::now))
     }
 
     pub(crate) fn simulated() -> Self {
         Clock::Virtual(AtomicU64::new(0))
     }
 
-    /// Nanoseconds since the start.
+    /// Nanoseconds since the origin.
     #[inline]
     pub(crate) fn now(&self) -> u64 {
         match self {
@@ -76,6 +80,13 @@ impl Random {
         s[2] ^= t;
         s[3] = s[3].rotate_left(45);
         result
+    }
+
+    /// A number from 1 to `most`, small ones as likely as large ones: uniform in its number of digits.
+    pub(crate) fn skewed(&mut self, most: u64) -> u64 {
+        let digits = self.below(u64::from(most.ilog2()) + 1);
+        let low = 1 << digits;
+        (low + self.below(low)).min(most)
     }
 
     /// A number below `bound`, by multiplication (D. Lemire, 2019, without the rejection: the bias is

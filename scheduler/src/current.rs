@@ -143,6 +143,13 @@ pub fn task() -> Option<TaskId> {
     worker.current().map(|slot| worker.task_id(slot))
 }
 
+/// The task that runs here, or that a hook is called for.
+#[must_use]
+pub fn subject() -> Option<TaskId> {
+    let worker = worker()?;
+    worker.subject().map(|slot| worker.task_id(slot))
+}
+
 /// Is `task` the one that runs here?
 #[inline(always)]
 #[must_use]
@@ -661,12 +668,12 @@ pub fn send_at(deadline: u64, to: TaskId, envelope: Envelope) -> Option<TimerHan
     Some(section.worker.send_at(deadline, to, envelope))
 }
 
-/// Sends an envelope of `make` at a time, and again each `period` nanoseconds, as long as the task lives.
+/// Sends an envelope of `make` (if it makes one) at a time, and again each `period` nanoseconds, as long as the task lives.
 pub fn send_every(
     first: u64,
     period: u64,
     to: TaskId,
-    make: Box<dyn FnMut() -> Envelope + Send>,
+    make: Box<dyn FnMut() -> Option<Envelope> + Send>,
 ) -> Option<TimerHandle> {
     let section = Section::enter()?;
     Some(section.worker.send_every(first, period, to, make))

@@ -38,7 +38,7 @@ use std::{
     ptr::{self, NonNull},
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc,
     },
     thread::{self, JoinHandle},
@@ -58,6 +58,10 @@ pub(crate) struct Shared {
     pub(crate) slab: Slab,
     pub(crate) stacks: Arc<StackRegion>,
     pub(crate) clock: Clock,
+    /// When it started, by that clock.
+    start: u64,
+    /// It has been told to halt.
+    stopped: AtomicBool,
     pub(crate) idle: IdleSet,
     pub(crate) hooks: Arc<dyn Hooks>,
     pub(crate) watchdog: Watchdog,
@@ -199,11 +203,14 @@ impl Scheduler {
         overflow::set_describe(current::describe);
         let systematic = config.seed.is_some();
         let stacks = |error: StackError| StartError::Stacks(error.to_string());
+        let clock = if systematic { Clock::simulated() } else { Clock::real() };
         let shared = Arc::new(Shared {
             systematic,
             slab: Slab::new(config.max_tasks)?,
             stacks: StackRegion::new(config.max_tasks as usize, GuardMode::detect()).map_err(stacks)?,
-            clock: if systematic { Clock::simulated() } else { Clock::real() },
+            start: clock.now(),
+            stopped: AtomicBool::new(false),
+            clock,
             idle: IdleSet::default(),
             hooks,
             watchdog: Watchdog::default(),
@@ -250,7 +257,21 @@ impl Scheduler {
         let (reply, answer) = mpsc::channel();
         let to = self.shared.some_worker();
         self.shared.order(to, Control::Spawn { seed, reply });
-        answer.recv().map_err(|_| SpawnError::Stopped)?.ok_or(limit)
+        self.answer(&answer).ok_or(SpawnError::Stopped)?.ok_or(limit)
+    }
+
+    /// Waits for the answer to an order. `None`: there will be none, for the workers have left their loops.
+    fn answer<T>(&self, answer: &mpsc::Receiver<T>) -> Option<T> {
+        loop {
+            match answer.recv_timeout(Duration::from_millis(20)) {
+                Ok(answer) => return Some(answer),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return None,
+                Err(mpsc::RecvTimeoutError::Timeout) if self.shared.stopped.load(Ordering::Relaxed) => {
+                    return None;
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+            }
+        }
     }
 
     /// Sends from any thread. The envelope comes back if the task is dead.
@@ -293,10 +314,16 @@ impl Scheduler {
         (0..slab.claimed()).filter_map(alive).collect()
     }
 
-    /// Nanoseconds since the scheduler started.
+    /// Nanoseconds on the scheduler's clock. Schedulers of one OS process that are not systematic have the same.
     #[must_use]
     pub fn now(&self) -> u64 {
         self.shared.clock.now()
+    }
+
+    /// Nanoseconds since the scheduler started.
+    #[must_use]
+    pub fn uptime(&self) -> u64 {
+        self.shared.clock.now() - self.shared.start
     }
 
     /// What the workers have done; spare ones included.
@@ -325,7 +352,8 @@ impl Scheduler {
         let Some(worker) = self.shared.worker(1) else { return };
         current::run_as(worker, || {
             self.shared.order(1, Control::StopTasks);
-            worker.run_until(&|| false);
+            // Not until nothing can happen: what timers have been left over need not fire.
+            worker.run_until(&|| worker.live() == 0);
             self.shared.order(1, Control::Halt);
             worker.run();
         });
@@ -367,15 +395,15 @@ impl Scheduler {
     /// Tasks that live, by the workers' counts of spawns and ends.
     fn live(&self) -> u64 {
         let workers = (0..self.shared.worker_count()).filter_map(|at| self.shared.worker(at as WorkerId + 1));
-        workers.fold(0, |sum: u64, worker| {
-            sum.wrapping_add(worker.metrics.spawned.get()).wrapping_sub(worker.metrics.ended.get())
-        })
+        workers.fold(0, |sum: u64, worker| sum.wrapping_add(worker.live()))
     }
 
     /// Steps 2 to 4 of the shutdown. True: all threads have ended. Not from a worker.
     #[must_use]
     #[allow(clippy::disallowed_methods, reason = "a thread outside waits here")]
     pub fn halt(&self, patience: Duration) -> bool {
+        // Relaxed: who waits for an answer looks again and again.
+        self.shared.stopped.store(true, Ordering::Relaxed);
         self.shared.watchdog.stop();
         for at in 0..self.shared.worker_count() {
             self.shared.order(at as WorkerId + 1, Control::Halt);
@@ -433,7 +461,7 @@ impl Scheduler {
         }
         let (reply, answer) = mpsc::channel();
         self.shared.order(handle.worker, Control::TimerOutside { handle, cancel, reply });
-        answer.recv().ok().flatten()
+        self.answer(&answer).flatten()
     }
 }
 

@@ -416,7 +416,7 @@ impl Worker {
         let mut budget = self.slice;
         if self.attention.get() && self.shared.systematic {
             // SAFETY: rule 1.
-            budget = 1 + unsafe { self.random.with(|random| random.below(budget as u64)) } as i32;
+            budget = unsafe { self.random.with(|random| random.skewed(budget as u64)) } as i32;
         }
         self.reductions.store(budget, Ordering::Relaxed);
     }
@@ -613,6 +613,11 @@ impl Worker {
             }
             None => false,
         }
+    }
+
+    /// Tasks spawned here, less those that ended here (wherever they were spawned).
+    pub(crate) fn live(&self) -> u64 {
+        self.metrics.spawned.get().wrapping_sub(self.metrics.ended.get())
     }
 
     pub(crate) fn queue_len(&self) -> usize {

@@ -28,8 +28,8 @@ pub struct TimerHandle {
     pub(crate) key: TimerKey,
 }
 
-/// Makes the envelopes of a repeated timer.
-pub(crate) type Maker = Box<dyn FnMut() -> Envelope + Send>;
+/// Makes the envelopes of a repeated timer; `None`: not this time.
+pub(crate) type Maker = Box<dyn FnMut() -> Option<Envelope> + Send>;
 
 pub(crate) enum Timed {
     Wait(u32),
@@ -49,7 +49,9 @@ pub(crate) struct Every {
 
 /// The tick at which a deadline has certainly passed.
 pub(crate) fn tick_for(deadline: u64) -> u64 {
-    (deadline >> TICK_SHIFT) + u64::from(deadline & ((1 << TICK_SHIFT) - 1) != 0)
+    // The last tick of all is for what never comes; it must be one that can come.
+    let tick = (deadline >> TICK_SHIFT) + u64::from(deadline & ((1 << TICK_SHIFT) - 1) != 0);
+    tick.min(u64::MAX >> TICK_SHIFT)
 }
 
 /// Ticks that have begun by this time.
@@ -224,8 +226,18 @@ impl Worker {
             Timed::Every(mut every) => {
                 let made = self.outside(|| catch_unwind(AssertUnwindSafe(|| (every.make)())));
                 let Ok(envelope) = made else { return self.end_series(*every) };
-                if let Err(envelope) = self.send(every.to, envelope) {
-                    self.drop_outside(envelope);
+                let alive = match envelope.map(|envelope| self.send(every.to, envelope)) {
+                    None => {
+                        let slot = self.shared.slab.get(every.to.index());
+                        slot.is_some_and(|slot| slot.serial() == every.to.serial())
+                    }
+                    Some(Ok(())) => true,
+                    Some(Err(envelope)) => {
+                        self.drop_outside(envelope);
+                        false
+                    }
+                };
+                if !alive {
                     return self.end_series(*every);
                 }
                 self.flush();
