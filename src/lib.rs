@@ -56,5 +56,9 @@ pub use engset_runtime::{
     unlink, unregister, whereis, yield_now,
 };
 
+/// The behaviours: generic servers, supervisors, tasks, registries.
+#[doc(inline)]
+pub use engset_stdlib as stdlib;
+
 pub mod guide;
 pub mod prelude;

@@ -1,5 +1,10 @@
 //! Waiting for threads and for futures.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests and benchmarks look at the real clock and block real threads"
+)]
+
 mod support;
 
 use engset::{

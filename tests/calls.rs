@@ -1,5 +1,10 @@
 //! S7: calls.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests and benchmarks look at the real clock and block real threads"
+)]
+
 mod support;
 
 use engset::{

@@ -1,5 +1,10 @@
 //! Several nodes in one OS process, and the way from `main` into one.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests and benchmarks look at the real clock and block real threads"
+)]
+
 mod support;
 
 use engset::{

@@ -1,5 +1,10 @@
 //! What the workloads share: a first process with a mailbox, and figures.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests and benchmarks look at the real clock and block real threads"
+)]
+
 use engset::{BuildError, Mailbox, Node};
 use std::{
     borrow::Cow,

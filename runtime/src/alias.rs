@@ -2,6 +2,7 @@
 //! first one that does ends it. So an answer that comes too late is dropped, not found later.
 
 use crate::{
+    bound,
     call::fresh_reference,
     pid::{Address, Pid},
     process::self_pid,
@@ -12,7 +13,7 @@ use crate::{
 use engset_scheduler::Envelope;
 use std::{fmt, marker::PhantomData};
 
-/// See the [module](self).
+/// A one-shot address: a message sent to it arrives if it is active then, and the first one ends it.
 ///
 /// ```
 /// # engset_runtime::run(|| {
@@ -49,7 +50,14 @@ impl<M: Send + 'static> Alias<M> {
 
     /// Sends. If the alias is not active any more when the message arrives, it is dropped.
     pub fn send(self, message: M) {
-        let message = Envelope::message(message);
+        let mut message = Envelope::message(message);
+        if send::is_marked(self.pid) {
+            match bound::make_room::<M>(self.pid, message, Some(u64::MAX)) {
+                Ok(reserved) => message = reserved,
+                // Dead, or its policy does not take it.
+                Err(_) => return,
+            }
+        }
         send::signal(self.pid, Signal::Aliased { alias: self.id, message });
     }
 

@@ -5,8 +5,7 @@
 //!
 //! 1. A message *reserves* room before it goes on its way; the receiver gives it back when it takes the
 //!    message out ([`taken`]), or when the message is dropped with the mailbox. So what is under way counts too.
-//!    A timer's message reserves when it fires, an alias' when it arrives; they do not wait for room. Events
-//!    and signals are exempt.
+//!    A timer's message reserves when it fires; it does not wait for room. Events and signals are exempt.
 //! 2. *Block*: a sender without room puts itself on the waiting list, looks once more, and sleeps; a receiver
 //!    that has room for half of the limit again pokes all who wait. The lock of the list orders the second look
 //!    against the poke, so none is lost.
@@ -326,26 +325,6 @@ pub(crate) fn drop_surplus() {
     }
 }
 
-/// A message has arrived in another way than by a send, for the process whose signals have their turn: may it
-/// go into the mailbox?
-pub(crate) fn admit(message: &Envelope) -> bool {
-    if !current::is_subject_marked() {
-        return true;
-    }
-    let bound = crate::state::with_existing(|state| state.rare.as_ref().and_then(|rare| rare.bound.clone()));
-    let Some(bound) = bound.flatten() else { return true };
-    match bound.admit(message) {
-        Admission::Yes => true,
-        Admission::No => false,
-        Admission::Kill => {
-            if let Some(me) = current::subject() {
-                node::with_current(|node| relations::exit(Pid::new(node.id, me), ExitReason::Kill));
-            }
-            false
-        }
-    }
-}
-
 /// A timer has fired: its message for `to`, if there is room.
 pub(crate) fn offer<M: Send + 'static>(to: Address<M>, message: M) -> Option<Envelope> {
     let envelope = Envelope::message(message);
@@ -386,17 +365,29 @@ fn push<M: Send + 'static>(
     envelope: Envelope,
     wait: Option<u64>,
 ) -> Result<(), SendError<M>> {
+    let envelope = make_room(to.pid(), envelope, wait)?;
+    let result = send::envelope(to.pid(), envelope).map_err(send::dead);
+    current::reduce(price::SEND);
+    result
+}
+
+/// Reserves room for a message (rule 1); the policy says what happens if there is none.
+pub(crate) fn make_room<M: Send + 'static>(
+    to: Pid,
+    envelope: Envelope,
+    wait: Option<u64>,
+) -> Result<Envelope, SendError<M>> {
     let bound = loop {
-        match of(to.pid()) {
+        match of(to) {
             Some(bound) => break bound,
             // The spawner is between two lines: it sets the bound without waiting for anything.
-            None if send::is_marked(to.pid()) => std::hint::spin_loop(),
+            None if send::is_marked(to) => std::hint::spin_loop(),
             None => return Err(send::dead(envelope)),
         }
     };
     loop {
         match bound.reserve(&envelope) {
-            Room::Yes => break,
+            Room::Yes => return Ok(envelope),
             Room::Never(size) => {
                 let message = send::dead(envelope).into_message();
                 return Err(SendError::TooLarge { message, size, limit: bound.limit.bytes });
@@ -409,18 +400,15 @@ fn push<M: Send + 'static>(
                     }
                 }
                 (Overflow::Block | Overflow::DropNewest, _) => return Err(full(envelope)),
-                (Overflow::DropOldest, _) if bound.force(&envelope) => break,
+                (Overflow::DropOldest, _) if bound.force(&envelope) => return Ok(envelope),
                 (Overflow::DropOldest, _) => return Err(full(envelope)),
                 (Overflow::KillReceiver, _) => {
-                    relations::exit(to.pid(), ExitReason::Kill);
+                    relations::exit(to, ExitReason::Kill);
                     return Err(full(envelope));
                 }
             },
         }
     }
-    let result = send::envelope(to.pid(), envelope).map_err(send::dead);
-    current::reduce(price::SEND);
-    result
 }
 
 fn full<M: Send + 'static>(envelope: Envelope) -> SendError<M> {

@@ -211,9 +211,11 @@ impl<M: Send + 'static> Address<M> {
         let start = current::now();
         let deadline = process::add(start, timeout);
         let reference = fresh_reference();
-        // `make` may call others itself: only then is this answer awaited.
-        let request = make(Reply { caller: me, reference, takes: PhantomData });
+        // Awaited before the `Reply` is out: `make` may give it away, and let others run. And once more after
+        // that: `make` may have made a call of its own.
         current::await_reply(tag_of(reference));
+        let request = make(Reply { caller: me, reference, takes: PhantomData });
+        current::await_still(tag_of(reference));
         if send::is_marked(self.pid()) {
             match bound::send_request(self, request, hooks::expiry(start, deadline), deadline) {
                 Ok(()) => {}
@@ -282,10 +284,10 @@ impl<M: Send + 'static> Address<M> {
         };
         if let Some(watch) = watch {
             let still_set = state::with(|state| state.monitors.remove(&watch).is_some());
-            if still_set == Some(true) {
-                if let Some(watcher) = process::try_self_pid() {
-                    send::signal(self.pid(), Signal::Demonitor { watcher, reference: watch });
-                }
+            if still_set == Some(true)
+                && let Some(watcher) = process::try_self_pid()
+            {
+                send::signal(self.pid(), Signal::Demonitor { watcher, reference: watch });
             }
         }
         result

@@ -103,9 +103,10 @@ impl Hooks for Inner {
             }
             Signal::Aliased { alias, message } => {
                 let active = state::with_existing(|state| state.rare().aliases.remove(&alias));
-                if active == Some(true) && bound::admit(&message) {
+                if active == Some(true) {
                     Handled::Deliver(message)
                 } else {
+                    bound::taken(&message);
                     current::drop_outside(message);
                     Handled::Done
                 }

@@ -56,6 +56,7 @@ pub struct ProcessInfo {
 pub fn process_info(pid: impl Into<Pid>) -> Option<ProcessInfo> {
     let pid = pid.into();
     let me = self_pid();
+    current::reduce(price::OTHER);
     if pid == me {
         return collect(me);
     }
@@ -63,7 +64,6 @@ pub fn process_info(pid: impl Into<Pid>) -> Option<ProcessInfo> {
         let (caller, reference) = reply.into_parts();
         send::signal(pid, Signal::Inspect { caller, reference });
     };
-    current::reduce(price::OTHER);
     match call::wait_for(ask) {
         Ok(info) => Some(*info),
         Err(_) => None,

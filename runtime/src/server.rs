@@ -11,7 +11,7 @@ use crate::{
 };
 use engset_scheduler::{Body, Step, current};
 
-/// A process as a value: see the [module](self).
+/// A process as a value: between two calls of [`Server::handle`] it owns no stack.
 ///
 /// ```
 /// # engset_runtime::run(|| {

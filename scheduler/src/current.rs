@@ -143,13 +143,6 @@ pub fn task() -> Option<TaskId> {
     worker.current().map(|slot| worker.task_id(slot))
 }
 
-/// The task that runs here, or that a hook is called for.
-#[must_use]
-pub fn subject() -> Option<TaskId> {
-    let worker = worker()?;
-    worker.subject().map(|slot| worker.task_id(slot))
-}
-
 /// Is `task` the one that runs here?
 #[inline(always)]
 #[must_use]
@@ -466,6 +459,17 @@ pub fn await_reply(tag: u32) {
     {
         drop(section.worker.private(slot).take_answer());
         section.worker.private(slot).await_reply(tag);
+    }
+}
+
+/// The reply with this tag is awaited, as before: if a reply has come meanwhile it stays.
+#[inline(always)]
+pub fn await_still(tag: u32) {
+    if let Some(section) = Section::enter()
+        && let Some(slot) = section.task()
+        && !section.worker.private(slot).has_answer()
+    {
+        section.worker.private(slot).await_still(tag);
     }
 }
 

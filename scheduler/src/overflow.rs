@@ -46,7 +46,7 @@ pub struct FixedBuf<const N: usize> {
     full: bool,
 }
 
-/// Where the hook of [`set_describe`] writes.
+/// Where a hook writes what a reader should know of the process.
 pub type LabelBuf = FixedBuf<128>;
 
 impl<const N: usize> FixedBuf<N> {

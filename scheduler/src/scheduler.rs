@@ -93,7 +93,7 @@ impl std::ops::Deref for SharedRef {
     }
 }
 
-/// A scheduler. Dropping it does not stop it; see [`Scheduler::stop`].
+/// A scheduler. Dropping it does not stop it; see [`Scheduler::stop_tasks`] and [`Scheduler::halt`].
 #[derive(Clone)]
 pub struct Scheduler {
     pub(crate) shared: Arc<Shared>,

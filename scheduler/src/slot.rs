@@ -385,6 +385,13 @@ impl<'a> Private<'a> {
         self.0.answer.set((tag as usize) << 1 | 1);
     }
 
+    /// The same, whatever was awaited before; no reply is there.
+    #[inline(always)]
+    pub(crate) fn await_still(self, tag: u32) {
+        debug_assert!(!self.has_answer());
+        self.0.answer.set((tag as usize) << 1 | 1);
+    }
+
     /// Is the reply with this tag awaited?
     #[inline(always)]
     pub(crate) fn awaits(self, tag: u32) -> bool {

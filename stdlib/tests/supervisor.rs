@@ -170,8 +170,10 @@ fn rest_for_one_stops_those_after_it_in_reverse_order_and_starts_them_in_order()
 fn children_that_crash_at_the_same_time_are_all_restarted() {
     fn scenario(mailbox: &mut Mailbox<Note>, builder: SupervisorBuilder) {
         let supervisor = abc(mailbox, builder);
-        for name in ["a", "b", "c"] {
-            kill(whereis(name).unwrap());
+        // All looked up first: a look-up may let the supervisor run.
+        let pids = ["a", "b", "c"].map(|name| whereis(name).unwrap());
+        for pid in pids {
+            kill(pid);
         }
         eventually("all run again", || {
             let children = supervisor.which_children().unwrap();

@@ -5,6 +5,10 @@
 //! | `ENGSET_SEEDS` | how many seeds; default 50 |
 //! | `ENGSET_SEED_ONLY` | this seed only, and no run with threads: to replay a failure |
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests and benchmarks look at the real clock and block real threads"
+)]
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use engset::{

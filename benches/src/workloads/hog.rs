@@ -1,5 +1,10 @@
 //! `hog`: how long a call takes, and how late a sleep ends, while others compute.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests and benchmarks look at the real clock and block real threads"
+)]
+
 use crate::{
     measure::{Failure, Figure, first_process, quantile},
     options::{Kind, Options},
