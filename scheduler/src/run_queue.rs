@@ -19,20 +19,77 @@ const LOW: usize = 3;
 /// A task in a queue.
 pub(crate) type Entry = *const Slot;
 
+/// With its place in the order of arrival.
+#[derive(Clone, Copy, Debug)]
+struct Item {
+    entry: Entry,
+    number: u64,
+}
+
+/// The tasks of one priority, in two rings: those without a stack, which may be given to other workers, can so
+/// be found at once among any number of others. Together they are one queue, by the numbers.
+#[derive(Debug, Default)]
+struct Level {
+    fresh: VecDeque<Item>,
+    started: VecDeque<Item>,
+}
+
+impl Level {
+    fn len(&self) -> usize {
+        self.fresh.len() + self.started.len()
+    }
+
+    #[inline(always)]
+    fn ring(&mut self, fresh: bool) -> &mut VecDeque<Item> {
+        if fresh { &mut self.fresh } else { &mut self.started }
+    }
+
+    /// The older of the two rings' first, and whether it is without a stack.
+    #[inline(always)]
+    fn pop(&mut self) -> Option<(Item, bool)> {
+        let fresh = match (self.fresh.front(), self.started.front()) {
+            (Some(fresh), Some(started)) => fresh.number < started.number,
+            (fresh, _) => fresh.is_some(),
+        };
+        Some((self.ring(fresh).pop_front()?, fresh))
+    }
+
+    fn remove(&mut self, at: usize) -> Option<Item> {
+        if at < self.fresh.len() { self.fresh.remove(at) } else { self.started.remove(at - self.fresh.len()) }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct RunQueue {
     /// The oldest normal task, or null; then `levels[NORMAL]` is empty.
     front: Entry,
+    /// It has no stack.
+    front_fresh: bool,
+    /// Its number.
+    front_number: u64,
     /// Tasks that are not normal.
     special: usize,
     len: usize,
-    levels: [VecDeque<Entry>; LEVELS],
+    /// Tasks without a stack.
+    fresh: usize,
+    next_number: u64,
+    levels: [Level; LEVELS],
     normal_turns: u8,
 }
 
 impl RunQueue {
     pub(crate) fn new() -> Self {
-        RunQueue { front: ptr::null(), special: 0, len: 0, levels: Default::default(), normal_turns: 0 }
+        RunQueue {
+            front: ptr::null(),
+            front_fresh: false,
+            front_number: 0,
+            special: 0,
+            len: 0,
+            fresh: 0,
+            next_number: 0,
+            levels: Default::default(),
+            normal_turns: 0,
+        }
     }
 
     #[inline(always)]
@@ -40,17 +97,27 @@ impl RunQueue {
         self.len
     }
 
+    /// Tasks that may be given away.
     #[inline(always)]
-    pub(crate) fn push(&mut self, entry: Entry, priority: u8) {
+    pub(crate) fn fresh(&self) -> usize {
+        self.fresh
+    }
+
+    /// `fresh`: it has no stack. That does not change while it is in the queue.
+    #[inline(always)]
+    pub(crate) fn push(&mut self, entry: Entry, priority: u8, fresh: bool) {
         self.len += 1;
-        if priority as usize != NORMAL {
-            self.special += 1;
-            self.levels[priority as usize].push_back(entry);
-        } else if self.front.is_null() {
+        self.fresh += usize::from(fresh);
+        let number = self.next_number;
+        self.next_number += 1;
+        if priority as usize == NORMAL && self.front.is_null() {
             self.front = entry;
-        } else {
-            self.levels[NORMAL].push_back(entry);
+            self.front_fresh = fresh;
+            self.front_number = number;
+            return;
         }
+        self.special += usize::from(priority as usize != NORMAL);
+        self.levels[priority as usize].ring(fresh).push_back(Item { entry, number });
     }
 
     #[inline(always)]
@@ -68,29 +135,38 @@ impl RunQueue {
         if front.is_null() {
             return None;
         }
-        // With one task in all (it is not counted any more) the ring need not be looked at.
-        self.front =
-            if self.len == 0 { ptr::null() } else { self.levels[NORMAL].pop_front().unwrap_or(ptr::null()) };
+        self.fresh -= usize::from(self.front_fresh);
+        // With one task in all (it is not counted any more) the rings need not be looked at.
+        if self.len == 0 {
+            self.front = ptr::null();
+        } else {
+            self.fold();
+        }
         Some(front)
     }
 
     #[cold]
     fn pop_mixed(&mut self) -> Option<Entry> {
         for level in 0..NORMAL {
-            if let Some(entry) = self.levels[level].pop_front() {
-                self.special -= 1;
+            if let Some(entry) = self.pop_special(level) {
                 return Some(entry);
             }
         }
         if self.normal_turns >= NORMAL_PER_LOW || self.front.is_null() {
             self.normal_turns = 0;
-            if let Some(entry) = self.levels[LOW].pop_front() {
-                self.special -= 1;
+            if let Some(entry) = self.pop_special(LOW) {
                 return Some(entry);
             }
         }
         self.normal_turns += 1;
         self.pop_normal()
+    }
+
+    fn pop_special(&mut self, level: usize) -> Option<Entry> {
+        let (item, fresh) = self.levels[level].pop()?;
+        self.special -= 1;
+        self.fresh -= usize::from(fresh);
+        Some(item.entry)
     }
 
     /// For the systematic mode: any task that the priorities allow, by chance.
@@ -99,70 +175,59 @@ impl RunQueue {
             return None;
         }
         self.len -= 1;
-        for level in 0..NORMAL {
-            if !self.levels[level].is_empty() {
-                self.special -= 1;
-                let at = random.below(self.levels[level].len() as u64) as usize;
-                return self.levels[level].remove(at);
-            }
-        }
         self.unfold();
-        let (normal, low) = (self.levels[NORMAL].len(), self.levels[LOW].len());
-        let at = random.below((normal + low) as u64) as usize;
-        let found = if at < normal {
-            self.levels[NORMAL].remove(at)
-        } else {
-            self.special -= 1;
-            self.levels[LOW].remove(at - normal)
+        let urgent = (0..NORMAL).find(|level| self.levels[*level].len() > 0);
+        let (level, at) = match urgent {
+            Some(level) => (level, random.below(self.levels[level].len() as u64) as usize),
+            None => {
+                let (normal, low) = (self.levels[NORMAL].len(), self.levels[LOW].len());
+                let at = random.below((normal + low) as u64) as usize;
+                if at < normal { (NORMAL, at) } else { (LOW, at - normal) }
+            }
         };
+        self.special -= usize::from(level != NORMAL);
+        self.fresh -= usize::from(at < self.levels[level].fresh.len());
+        let item = self.levels[level].remove(at);
         self.fold();
-        found
+        item.map(|item| item.entry)
     }
 
-    /// Puts `front` back into the ring.
+    /// Puts `front` back into its ring.
     fn unfold(&mut self) {
         if !self.front.is_null() {
-            self.levels[NORMAL].push_front(self.front);
+            let item = Item { entry: self.front, number: self.front_number };
+            self.levels[NORMAL].ring(self.front_fresh).push_front(item);
             self.front = ptr::null();
         }
     }
 
+    #[inline(always)]
     fn fold(&mut self) {
-        self.front = self.levels[NORMAL].pop_front().unwrap_or(ptr::null());
+        match self.levels[NORMAL].pop() {
+            None => self.front = ptr::null(),
+            Some((item, fresh)) => {
+                self.front = item.entry;
+                self.front_number = item.number;
+                self.front_fresh = fresh;
+            }
+        }
     }
 
-    /// Takes out tasks that `movable` picks, from the back (the youngest, least likely to be warm
-    /// here), until `out` has `most` or `look` were looked at. Their order is kept.
-    pub(crate) fn take_movable(
-        &mut self,
-        most: usize,
-        look: usize,
-        movable: &mut dyn FnMut(Entry) -> bool,
-        out: &mut Vec<Entry>,
-    ) {
+    /// Takes out at most so many tasks without a stack, the youngest (they are the least likely to be warm
+    /// here). Their order is kept.
+    pub(crate) fn take_fresh(&mut self, most: usize) -> Vec<Entry> {
         self.unfold();
-        let before = out.len();
-        let mut looked = 0;
-        for level in 0..LEVELS {
-            let queue = &mut self.levels[level];
-            let mut kept = Vec::new();
-            while out.len() - before < most && looked < look {
-                let Some(entry) = queue.pop_back() else { break };
-                looked += 1;
-                if movable(entry) {
-                    out.push(entry);
-                    self.len -= 1;
-                    if level != NORMAL {
-                        self.special -= 1;
-                    }
-                } else {
-                    kept.push(entry);
-                }
-            }
-            queue.extend(kept.into_iter().rev());
+        let mut out = Vec::new();
+        for (level, rings) in self.levels.iter_mut().enumerate() {
+            let count = rings.fresh.len().min(most - out.len());
+            let from = rings.fresh.len() - count;
+            out.extend(rings.fresh.drain(from..).map(|item| item.entry));
+            self.special -= if level == NORMAL { 0 } else { count };
         }
+        self.len -= out.len();
+        self.fresh -= out.len();
         self.fold();
-        out[before..].reverse();
+        out
     }
 }
 
@@ -183,11 +248,11 @@ mod tests {
     fn urgent_first_and_low_is_not_starved() {
         let mut queue = RunQueue::new();
         for index in 0..20 {
-            queue.push(task(index), 2);
+            queue.push(task(index), 2, index % 2 == 0);
         }
-        queue.push(task(100), 3);
-        queue.push(task(200), 1);
-        queue.push(task(300), 0);
+        queue.push(task(100), 3, true);
+        queue.push(task(200), 1, false);
+        queue.push(task(300), 0, true);
         assert_eq!(queue.pop(), Some(task(300)));
         assert_eq!(queue.pop(), Some(task(200)));
         let order: Vec<_> = std::iter::from_fn(|| queue.pop()).map(number).collect();
@@ -198,23 +263,23 @@ mod tests {
     }
 
     #[test]
-    fn takes_movable_ones_from_the_back_in_order() {
+    fn takes_those_without_a_stack_from_the_back_in_order() {
         let mut queue = RunQueue::new();
         for index in 0..10 {
-            queue.push(task(index), 2);
+            queue.push(task(index), 2, index % 2 == 0);
         }
-        let mut out = Vec::new();
-        queue.take_movable(3, 100, &mut |entry| number(entry).is_multiple_of(2), &mut out);
+        let out = queue.take_fresh(3);
         assert_eq!(out.into_iter().map(number).collect::<Vec<_>>(), [4, 6, 8]);
         let rest: Vec<_> = std::iter::from_fn(|| queue.pop()).map(number).collect();
         assert_eq!(rest, [0, 1, 2, 3, 5, 7, 9]);
+        assert_eq!((queue.len(), queue.fresh()), (0, 0));
     }
 
     #[test]
     fn any_takes_each_once() {
         let mut queue = RunQueue::new();
         for index in 0..30 {
-            queue.push(task(index), if index % 3 == 0 { 3 } else { 2 });
+            queue.push(task(index), if index % 3 == 0 { 3 } else { 2 }, index % 2 == 0);
         }
         let mut random = Random::new(1);
         let mut order: Vec<_> = std::iter::from_fn(|| queue.pop_any(&mut random)).map(number).collect();

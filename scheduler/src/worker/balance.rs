@@ -34,8 +34,6 @@ const ENOUGH: usize = 64;
 const SHORT: usize = 50;
 /// Most tasks given in one go.
 const MOST: usize = 4096;
-/// Most tasks looked at to find them.
-const LOOK: usize = 16384;
 
 /// The idle workers.
 #[derive(Debug, Default)]
@@ -100,7 +98,7 @@ impl Worker {
     #[inline(never)]
     pub(crate) fn share_work(&self) {
         if self.has_surplus() {
-            self.give_to_idle(self.movable.get().div_ceil(2).min(MOST));
+            self.give_to_idle(self.movable().div_ceil(2).min(MOST));
         }
     }
 
@@ -108,7 +106,7 @@ impl Worker {
     /// enough: what is given then lies together in the queue, and most of it only talks to its neighbours.
     fn has_surplus(&self) -> bool {
         let enough = (ENOUGH * SHORT / self.usage.get().max(1) as usize).clamp(1, ENOUGH);
-        if self.movable.get() < enough || self.shared.systematic || self.retire_to.get() != 0 {
+        if self.movable() < enough || self.shared.systematic || self.retire_to.get() != 0 {
             self.surplus_since.set(u64::MAX);
             return false;
         }
@@ -145,7 +143,7 @@ impl Worker {
             && len >= 2 * load as usize + LONG_QUEUE
             && !self.shared.watchdog.is_stuck(to)
         {
-            let tasks = self.take_movable(((len - load as usize) / 2).min(self.movable.get()).min(MOST));
+            let tasks = self.take_movable(((len - load as usize) / 2).min(self.movable()).min(MOST));
             if !tasks.is_empty() {
                 if let Some(other) = self.shared.worker(to) {
                     // So that the next look, here or elsewhere, counts them in.
@@ -199,20 +197,8 @@ impl Worker {
 
     /// Takes tasks that may move out of the run queue.
     pub(crate) fn take_movable(&self, most: usize) -> Vec<Entry> {
-        let mut tasks = Vec::new();
-        // SAFETY: `Worker` rule 1; the closure only reads slots of ours.
-        unsafe {
-            self.queue.with(|queue| {
-                queue.take_movable(
-                    most,
-                    if most == usize::MAX { usize::MAX } else { LOOK },
-                    &mut |entry| self.private(self.slot_of(entry)).is_movable(),
-                    &mut tasks,
-                );
-            });
-        }
-        self.movable.set(self.movable.get() - tasks.len());
-        tasks
+        // SAFETY: `Worker` rule 1.
+        unsafe { self.queue.with(|queue| queue.take_fresh(most)) }
     }
 
     /// Gives tasks, all `Queued` and in no queue, to another worker.
@@ -222,6 +208,8 @@ impl Worker {
         for &entry in &tasks {
             let slot = self.slot_of(entry);
             let task = self.private(slot);
+            // What the soundness of `spawn` rests on is checked in all builds.
+            assert!(task.is_movable(), "a task with a stack was about to be given away");
             if task.timer() != NO_TIMER {
                 self.disarm(task);
             }

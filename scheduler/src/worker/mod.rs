@@ -138,8 +138,6 @@ pub(crate) struct Worker {
     pub(crate) retire_to: Cell<WorkerId>,
     stopping: Cell<bool>,
     surplus_since: Cell<u64>,
-    /// Tasks in the run queue that have no stack.
-    movable: Cell<usize>,
     /// Reductions of a slice, on average.
     usage: Cell<i32>,
     /// The last unique number given out.
@@ -205,7 +203,6 @@ impl Worker {
             retire_to: Cell::new(0),
             stopping: Cell::new(false),
             surplus_since: Cell::new(u64::MAX),
-            movable: Cell::new(0),
             usage: Cell::new(0),
             counter: Cell::new(u64::from(id) << 48),
             slots_asked: Cell::new(false),
@@ -283,12 +280,9 @@ impl Worker {
     /// Puts a task that is `Queued` into the run queue.
     #[inline(always)]
     fn push(&self, task: Private<'_>) {
-        if task.carrier().is_null() {
-            self.movable.set(self.movable.get() + 1);
-        }
-        let priority = task.priority();
+        let (priority, fresh) = (task.priority(), task.carrier().is_null());
         // SAFETY: rule 1.
-        unsafe { self.queue.with(|queue| queue.push(task.slot(), priority)) };
+        unsafe { self.queue.with(|queue| queue.push(task.slot(), priority, fresh)) };
     }
 
     /// The base loop (rule 3). Returns when it has been told to halt.
@@ -513,9 +507,6 @@ impl Worker {
             };
             // SAFETY: slots live as long as `shared`.
             let slot = unsafe { &*entry? };
-            if self.private(slot).carrier().is_null() {
-                self.movable.set(self.movable.get() - 1);
-            }
             if self.is_ready(slot) {
                 return Some(slot);
             }
@@ -618,6 +609,12 @@ impl Worker {
     /// Tasks spawned here, less those that ended here (wherever they were spawned).
     pub(crate) fn live(&self) -> u64 {
         self.metrics.spawned.get().wrapping_sub(self.metrics.ended.get())
+    }
+
+    /// Tasks in the run queue that have no stack.
+    pub(crate) fn movable(&self) -> usize {
+        // SAFETY: rule 1.
+        unsafe { self.queue.with(|queue| queue.fresh()) }
     }
 
     pub(crate) fn queue_len(&self) -> usize {

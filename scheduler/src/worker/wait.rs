@@ -160,6 +160,8 @@ impl Worker {
         let task = self.private(slot);
         self.die_if_doomed(slot);
         task.set_state(State::Running);
+        // Before it is queued: the queue tells tasks with a stack from those that may be given away.
+        task.set_carrier(self.carrier.get());
         self.enqueue(task);
         self.metrics.preempted.add(1);
         self.park_current(slot);
