@@ -5,6 +5,8 @@
 //! | `mod.rs` | the loop: find a task, run it, see what became of it |
 //! | `deliver.rs` | an envelope's way: straight, by outbox and token, into the private lists |
 //! | `wait.rs` | what a running task does to wait, and how it comes back |
+//! | `idle.rs` | nothing to run: spin, then sleep; in systematic mode, let time pass |
+//! | `stacks.rs` | free carriers: taking, keeping, ending them |
 //! | `timers.rs` | the worker's wheel |
 //! | `balance.rs` | giving tasks to idle workers |
 //! | `control.rs` | orders from outside |
@@ -21,6 +23,8 @@
 mod balance;
 mod control;
 mod deliver;
+mod idle;
+mod stacks;
 mod timers;
 mod wait;
 
@@ -46,7 +50,7 @@ use crate::{
     run_queue::{Entry, RunQueue},
     scheduler::SharedRef,
     slot::{DOOMED, ENDING, NO_TIMER, Private, Slot, State},
-    stack::{Stack, StackClass, StackRegion},
+    stack::{Stack, StackClass},
     task::{Outcome, Step, TaskId},
     thread_clock::ThreadClock,
     timer_wheel::{TimerKey, TimerWheel},
@@ -58,7 +62,6 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     ptr::{self, NonNull},
     sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering},
-    time::Duration,
 };
 use timers::Timed;
 
@@ -66,12 +69,6 @@ use timers::Timed;
 const CLOCK_INTERVAL: u32 = 32;
 /// A slice that has used more than this many reductions is a reason to look at the clock.
 const LONG_SLICE: i32 = 500;
-/// Free carriers that a worker keeps, with the memory of their stacks: 4 to 8 MiB. Of those beyond twice this
-/// the memory goes back to the system. Guess: a few times what a second-level cache holds.
-const KEEP_CARRIERS: usize = 1024;
-/// Stacks taken from the region at a time: its lock is paid once for them.
-const STACK_BATCH: usize = 16;
-
 /// Carriers have a fixed address: their coroutines know it.
 type CarrierBox = Box<Carrier>;
 
@@ -540,72 +537,6 @@ impl Worker {
         self.now.get()
     }
 
-    /// Nothing to run. False: stop (systematic mode only: nothing will ever happen any more).
-    fn idle(&self) -> bool {
-        self.flush();
-        self.look_at_clock();
-        if self.public.inbox.has_tokens() || self.queue_len() > 0 {
-            return true;
-        }
-        if self.shared.systematic {
-            return self.idle_systematic();
-        }
-        self.metrics.idle.add(1);
-        if self.retire_to.get() != 0 {
-            self.sleep();
-            return true;
-        }
-        self.shared.idle.insert(self.id);
-        let spin_until = self.now.get() + self.shared.config.spin.as_nanos() as u64;
-        let mut found = false;
-        while self.shared.clock.now() < spin_until {
-            for _ in 0..16 {
-                std::hint::spin_loop();
-            }
-            if self.public.inbox.has_tokens() {
-                found = true;
-                break;
-            }
-        }
-        if !found {
-            self.sleep();
-        }
-        self.shared.idle.remove(self.id);
-        true
-    }
-
-    fn sleep(&self) {
-        // SAFETY: rule 1.
-        let wakeup = unsafe { self.wheel.with(|wheel| wheel.next_wakeup()) };
-        let timeout = match wakeup.map(timers::tick_start) {
-            None => None,
-            Some(time) => match time.checked_sub(self.shared.clock.now()) {
-                None | Some(0) => return self.look_at_clock(),
-                Some(nanos) => Some(Duration::from_nanos(nanos)),
-            },
-        };
-        if self.public.inbox.try_sleep() {
-            self.metrics.parked.add(1);
-            self.public.parker.park(timeout);
-            self.public.inbox.awake();
-            self.shared.watchdog.wake();
-        }
-        self.look_at_clock();
-    }
-
-    /// Virtual time stands still while anything can run; then it jumps to the next timer.
-    fn idle_systematic(&self) -> bool {
-        // SAFETY: rule 1.
-        match unsafe { self.wheel.with(|wheel| wheel.next_wakeup()) } {
-            Some(tick) => {
-                self.shared.clock.advance_to(timers::tick_start(tick));
-                self.look_at_clock();
-                true
-            }
-            None => false,
-        }
-    }
-
     /// Tasks spawned here, less those that ended here (wherever they were spawned).
     pub(crate) fn live(&self) -> u64 {
         self.metrics.spawned.get().wrapping_sub(self.metrics.ended.get())
@@ -620,59 +551,6 @@ impl Worker {
     pub(crate) fn queue_len(&self) -> usize {
         // SAFETY: rule 1.
         unsafe { self.queue.with(|queue| queue.len()) }
-    }
-
-    fn take_carrier(&self, class: StackClass) -> Option<CarrierBox> {
-        // SAFETY: rule 1.
-        let found = unsafe {
-            self.free_carriers.with(|free| {
-                let at = free.iter().rposition(|carrier| carrier.class() == class.0)?;
-                Some(free.swap_remove(at))
-            })
-        };
-        if found.is_some() {
-            return found;
-        }
-        let stack = if class == self.shared.default_class {
-            // SAFETY: rule 1; the region calls nobody.
-            unsafe {
-                self.stacks.with(|stacks| {
-                    if stacks.is_empty() {
-                        self.shared.stacks.take_batch(class, STACK_BATCH, stacks).ok()?;
-                    }
-                    stacks.pop()
-                })
-            }?
-        } else {
-            self.shared.stacks.take(class).ok()?
-        };
-        Some(Carrier::new(stack))
-    }
-
-    fn give_carrier(&self, carrier: CarrierBox) {
-        // SAFETY: rule 1.
-        let surplus = unsafe {
-            self.free_carriers.with(|free| {
-                free.push(carrier);
-                (free.len() >= 2 * KEEP_CARRIERS).then(|| free.drain(..KEEP_CARRIERS).collect::<Vec<_>>())
-            })
-        };
-        if let Some(surplus) = surplus {
-            self.end_carriers(surplus);
-        }
-    }
-
-    /// Lets free carriers run to their end; their stacks go back to the region, their memory to the system.
-    fn end_carriers(&self, carriers: Vec<CarrierBox>) {
-        debug_assert!(self.current.get().is_null());
-        let mut stacks = Vec::with_capacity(carriers.len());
-        for carrier in carriers {
-            // With no current task its loop ends.
-            let ended = carrier.resume();
-            debug_assert!(ended);
-            stacks.extend(carrier.into_stack());
-        }
-        StackRegion::release_memory(&mut stacks);
     }
 
     /// After the loop: what is left is ended or leaked.

@@ -1,0 +1,76 @@
+//! Nothing to run: the worker looks for work for a short while, then it sleeps.
+//!
+//! 1. It is in the set of idle workers meanwhile, so that busy ones give it some (`balance.rs`).
+//! 2. It spins for `config.spin` at most: about what it costs to wake a sleeping CPU.
+//! 3. It sleeps by the inbox' word (`inbox.rs`), until mail or its next timer. Nobody wakes it for anything else.
+
+use super::{Worker, timers};
+use std::time::Duration;
+
+impl Worker {
+    /// Nothing to run. False: stop (systematic mode only: nothing will ever happen any more).
+    pub(super) fn idle(&self) -> bool {
+        self.flush();
+        self.look_at_clock();
+        if self.public.inbox.has_tokens() || self.queue_len() > 0 {
+            return true;
+        }
+        if self.shared.systematic {
+            return self.idle_systematic();
+        }
+        self.metrics.idle.add(1);
+        if self.retire_to.get() != 0 {
+            self.sleep();
+            return true;
+        }
+        self.shared.idle.insert(self.id);
+        let spin_until = self.now.get() + self.shared.config.spin.as_nanos() as u64;
+        let mut found = false;
+        while self.shared.clock.now() < spin_until {
+            for _ in 0..16 {
+                std::hint::spin_loop();
+            }
+            if self.public.inbox.has_tokens() {
+                found = true;
+                break;
+            }
+        }
+        if !found {
+            self.sleep();
+        }
+        self.shared.idle.remove(self.id);
+        true
+    }
+
+    fn sleep(&self) {
+        // SAFETY: rule 1.
+        let wakeup = unsafe { self.wheel.with(|wheel| wheel.next_wakeup()) };
+        let timeout = match wakeup.map(timers::tick_start) {
+            None => None,
+            Some(time) => match time.checked_sub(self.shared.clock.now()) {
+                None | Some(0) => return self.look_at_clock(),
+                Some(nanos) => Some(Duration::from_nanos(nanos)),
+            },
+        };
+        if self.public.inbox.try_sleep() {
+            self.metrics.parked.add(1);
+            self.public.parker.park(timeout);
+            self.public.inbox.awake();
+            self.shared.watchdog.wake();
+        }
+        self.look_at_clock();
+    }
+
+    /// Virtual time stands still while anything can run; then it jumps to the next timer.
+    fn idle_systematic(&self) -> bool {
+        // SAFETY: rule 1.
+        match unsafe { self.wheel.with(|wheel| wheel.next_wakeup()) } {
+            Some(tick) => {
+                self.shared.clock.advance_to(timers::tick_start(tick));
+                self.look_at_clock();
+                true
+            }
+            None => false,
+        }
+    }
+}
