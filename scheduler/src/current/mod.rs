@@ -5,10 +5,22 @@
 //!
 //! Functions that need a task say what they do without one.
 
+mod hooks;
+mod reductions;
+mod reply;
+mod timers;
+
 pub use crate::worker::Wake;
+pub use {
+    hooks::{
+        Activity, activity, close_mailbox, drop_outside, outside, with_existing_extension, with_extension,
+    },
+    reductions::{is_used_up, pay, reduce, reductions_left, yield_now},
+    reply::{await_reply, await_still, cancel_reply, wait_reply},
+    timers::{run_at, send_at, send_every, timer},
+};
 
 use crate::{
-    TimerHandle,
     config::Settings,
     depot::{self, FreeCell},
     envelope::{Envelope, Kind},
@@ -17,15 +29,14 @@ use crate::{
     scheduler::{Shared, SpawnError},
     slot::{POKED, Slot, State},
     task::{Body, Hooks, TaskId},
-    worker::{Control, Seed, TimerAnswer, Worker},
+    worker::{Seed, Worker},
 };
 use std::{
     any::Any,
     cell::Cell,
     fmt::Write,
-    panic::{AssertUnwindSafe, catch_unwind},
     ptr::{self, NonNull},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
 };
 
 thread_local! {
@@ -451,126 +462,6 @@ pub fn sleep(deadline: u64) -> Wake {
     }
 }
 
-/// From now on the reply with this tag is awaited, and no other.
-#[inline(always)]
-pub fn await_reply(tag: u32) {
-    if let Some(section) = Section::enter()
-        && let Some(slot) = section.task()
-    {
-        drop(section.worker.private(slot).take_answer());
-        section.worker.private(slot).await_reply(tag);
-    }
-}
-
-/// The reply with this tag is awaited, as before: if a reply has come meanwhile it stays.
-#[inline(always)]
-pub fn await_still(tag: u32) {
-    if let Some(section) = Section::enter()
-        && let Some(slot) = section.task()
-        && !section.worker.private(slot).has_answer()
-    {
-        section.worker.private(slot).await_still(tag);
-    }
-}
-
-/// Waits for the awaited reply. What comes to receive meanwhile waits in the mailbox. `Err`: why there
-/// is none; it is still awaited.
-///
-/// # Errors
-///
-/// The deadline has passed, or the task cannot wait, or it was poked.
-///
-/// # Signals
-///
-/// As [`wait`].
-#[inline]
-pub fn wait_reply(deadline: u64) -> Result<Envelope, Wake> {
-    let Some(section) = Section::enter() else { return Err(Wake::Ending) };
-    let Some(slot) = section.task() else { return Err(Wake::Ending) };
-    let task = section.worker.private(slot);
-    loop {
-        if task.has_answer()
-            && let Some(reply) = task.take_answer()
-        {
-            return Ok(reply);
-        }
-        match section.worker.wait(State::Asleep, deadline) {
-            Wake::Ready => {}
-            Wake::TimedOut if task.has_answer() => {}
-            other => return Err(other),
-        }
-    }
-}
-
-/// No reply is awaited any more; one that has come is dropped.
-#[inline]
-pub fn cancel_reply() {
-    if let Some(section) = Section::enter()
-        && let Some(slot) = section.task()
-        && let Some(reply) = section.worker.private(slot).take_answer()
-    {
-        section.worker.drop_outside(reply);
-    }
-}
-
-/// Pays reductions without giving up the turn.
-#[inline(always)]
-pub fn pay(units: i32) {
-    if let Some(worker) = worker() {
-        // Relaxed, no read-modify-write: see the field.
-        let left = worker.reductions.load(Ordering::Relaxed).saturating_sub(units);
-        worker.reductions.store(left, Ordering::Relaxed);
-    }
-}
-
-/// Pays reductions; if the slice is used up, others have their turn. Without a task: nothing.
-///
-/// # Signals
-///
-/// If the slice is used up and the task is doomed, its stack unwinds from here.
-#[inline(always)]
-pub fn reduce(units: i32) {
-    if let Some(worker) = worker() {
-        // Relaxed, no read-modify-write: see the field.
-        let left = worker.reductions.load(Ordering::Relaxed).saturating_sub(units);
-        worker.reductions.store(left, Ordering::Relaxed);
-        if left < 0 {
-            yield_now();
-        }
-    }
-}
-
-/// Is the slice used up?
-#[inline(always)]
-#[must_use]
-pub fn is_used_up() -> bool {
-    worker().is_some_and(|worker| worker.reductions.load(Ordering::Relaxed) < 0)
-}
-
-/// Reductions that the slice has left.
-#[must_use]
-pub fn reductions_left() -> i32 {
-    worker().map_or(0, |worker| worker.reductions.load(Ordering::Relaxed))
-}
-
-/// Others have their turn. Without a task: nothing.
-///
-/// # Signals
-///
-/// If the task is doomed, its stack unwinds from here.
-#[cold]
-#[inline(never)]
-pub fn yield_now() {
-    if let Some(section) = Section::enter()
-        && let Some(slot) = section.task()
-    {
-        let worker = section.worker;
-        // A kill that came from elsewhere is seen at the latest now.
-        worker.take_in(slot);
-        worker.yield_current();
-    }
-}
-
 /// Ends the wait of a task of this worker, or its next one, with [`Wake::Poked`].
 pub fn poke_self() {
     if let Some(section) = Section::enter()
@@ -578,31 +469,6 @@ pub fn poke_self() {
     {
         section.worker.private(slot).set(POKED);
     }
-}
-
-/// The extension of the task that runs or that a hook is called for; it is made by `make` if need be.
-/// `f` must not come here again.
-pub fn with_extension<T: Any + Send, R>(make: impl FnOnce() -> T, f: impl FnOnce(&mut T) -> R) -> Option<R> {
-    let section = Section::enter()?;
-    let task = section.worker.private(section.worker.subject()?);
-    let mut extension = match task.take_extension() {
-        Some(extension) => extension,
-        None => Box::new(make()),
-    };
-    let result = extension.downcast_mut::<T>().map(f);
-    task.put_extension(extension);
-    result
-}
-
-/// The extension, if there is one.
-#[inline]
-pub fn with_existing_extension<T: Any + Send, R>(f: impl FnOnce(&mut T) -> R) -> Option<R> {
-    let section = Section::enter()?;
-    let task = section.worker.private(section.worker.subject()?);
-    let mut extension = task.take_extension()?;
-    let result = extension.downcast_mut::<T>().map(f);
-    task.put_extension(extension);
-    result
 }
 
 /// Changes the priority of the task that runs, from its next turn on.
@@ -621,110 +487,6 @@ pub fn priority() -> Option<crate::Priority> {
     let section = Section::enter()?;
     let level = section.worker.private(section.worker.subject()?).priority();
     [Max, High, Normal, Low].get(level as usize).copied()
-}
-
-/// What a task does, for observers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Activity {
-    /// It runs.
-    Running,
-    /// It could run, and waits for its turn.
-    Runnable,
-    /// It waits, without a stack, for something to receive.
-    Idle,
-    /// It waits, in the middle of something.
-    Waiting,
-}
-
-/// What the task that a hook is called for does, and whether it has a stack.
-#[must_use]
-pub fn activity() -> Option<(Activity, bool)> {
-    let section = Section::enter()?;
-    let task = section.worker.private(section.worker.subject()?);
-    let state = match task.state() {
-        // It is being asked in its turn: what counts is what it waited for before.
-        State::Queued => task.waited(),
-        state => state,
-    };
-    let activity = match state {
-        State::Idle => Activity::Idle,
-        State::Waiting | State::Asleep => Activity::Waiting,
-        State::Running if section.worker.current().is_some() => Activity::Running,
-        State::Free | State::Queued | State::Running => Activity::Runnable,
-    };
-    Some((activity, !task.carrier().is_null() || activity == Activity::Running))
-}
-
-/// For [`Hooks::ended`]: the task's mailbox closes. From here on sends find it dead; what is in the
-/// mailbox goes to [`Hooks::undeliverable`] and [`Hooks::dead_letter`].
-pub fn close_mailbox() {
-    if let Some(section) = Section::enter()
-        && let Some(slot) = section.worker.subject()
-    {
-        section.worker.close_mailbox(section.worker.private(slot));
-    }
-}
-
-/// Sends the envelope at a time (nanoseconds). Nothing is sent if this is no worker.
-pub fn send_at(deadline: u64, to: TaskId, envelope: Envelope) -> Option<TimerHandle> {
-    let section = Section::enter()?;
-    Some(section.worker.send_at(deadline, to, envelope))
-}
-
-/// Sends an envelope of `make` (if it makes one) at a time, and again each `period` nanoseconds, as long as the task lives.
-pub fn send_every(
-    first: u64,
-    period: u64,
-    to: TaskId,
-    make: Box<dyn FnMut() -> Option<Envelope> + Send>,
-) -> Option<TimerHandle> {
-    let section = Section::enter()?;
-    Some(section.worker.send_every(first, period, to, make))
-}
-
-/// Runs a short job at a time, between two slices of this worker.
-pub fn run_at(deadline: u64, job: Box<dyn FnOnce() + Send>) -> Option<TimerHandle> {
-    let section = Section::enter()?;
-    Some(section.worker.run_at(deadline, job))
-}
-
-/// Cancels or reads a timer: the nanoseconds that were left, `None` if it is not set any more. Waits
-/// if the timer is another worker's. `tag` must be fresh, as for a call.
-pub fn timer(handle: TimerHandle, cancel: bool, tag: u32) -> Option<u64> {
-    let section = Section::enter()?;
-    let worker = section.worker;
-    if handle.worker == worker.id {
-        return worker.timer_order(handle, cancel);
-    }
-    let to = task()?;
-    await_reply(tag);
-    worker.shared.order(handle.worker, Control::Timer { handle, cancel, to, tag });
-    drop(section);
-    loop {
-        match wait_reply(u64::MAX) {
-            Ok(reply) => return reply.take::<TimerAnswer>().ok()?.0,
-            Err(Wake::Poked) => poke_self(),
-            Err(_) => return None,
-        }
-    }
-}
-
-/// Runs code of users from a hook: outside of the runtime section, its panic caught.
-pub fn outside<R>(f: impl FnOnce() -> R) -> std::thread::Result<R> {
-    match worker() {
-        Some(worker) if !worker.custody.in_user_code() => {
-            worker.outside(|| catch_unwind(AssertUnwindSafe(f)))
-        }
-        _ => catch_unwind(AssertUnwindSafe(f)),
-    }
-}
-
-/// Drops something of users from a hook: outside of the section, a panic goes no further.
-pub fn drop_outside<T>(value: T) {
-    if let Err(payload) = outside(|| drop(value)) {
-        std::mem::forget(payload);
-    }
 }
 
 /// A number from the worker's generator; in systematic mode it follows from the seed.

@@ -1,0 +1,62 @@
+//! What a slice has left, and giving up the turn.
+
+use super::{Section, worker};
+use std::sync::atomic::Ordering;
+
+/// Pays reductions without giving up the turn.
+#[inline(always)]
+pub fn pay(units: i32) {
+    if let Some(worker) = worker() {
+        // Relaxed, no read-modify-write: see the field.
+        let left = worker.reductions.load(Ordering::Relaxed).saturating_sub(units);
+        worker.reductions.store(left, Ordering::Relaxed);
+    }
+}
+
+/// Pays reductions; if the slice is used up, others have their turn. Without a task: nothing.
+///
+/// # Signals
+///
+/// If the slice is used up and the task is doomed, its stack unwinds from here.
+#[inline(always)]
+pub fn reduce(units: i32) {
+    if let Some(worker) = worker() {
+        // Relaxed, no read-modify-write: see the field.
+        let left = worker.reductions.load(Ordering::Relaxed).saturating_sub(units);
+        worker.reductions.store(left, Ordering::Relaxed);
+        if left < 0 {
+            yield_now();
+        }
+    }
+}
+
+/// Is the slice used up?
+#[inline(always)]
+#[must_use]
+pub fn is_used_up() -> bool {
+    worker().is_some_and(|worker| worker.reductions.load(Ordering::Relaxed) < 0)
+}
+
+/// Reductions that the slice has left.
+#[must_use]
+pub fn reductions_left() -> i32 {
+    worker().map_or(0, |worker| worker.reductions.load(Ordering::Relaxed))
+}
+
+/// Others have their turn. Without a task: nothing.
+///
+/// # Signals
+///
+/// If the task is doomed, its stack unwinds from here.
+#[cold]
+#[inline(never)]
+pub fn yield_now() {
+    if let Some(section) = Section::enter()
+        && let Some(slot) = section.task()
+    {
+        let worker = section.worker;
+        // A kill that came from elsewhere is seen at the latest now.
+        worker.take_in(slot);
+        worker.yield_current();
+    }
+}
