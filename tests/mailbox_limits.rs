@@ -440,3 +440,21 @@ fn an_unbounded_mailbox_is_the_default() {
         }
     });
 }
+
+#[test]
+fn a_mailbox_without_a_limit_can_raise_an_alarm_when_it_grows_long() {
+    let config = Config::new().workers(2).mailbox_alarm(100);
+    let node = Node::start(config).expect("it starts");
+    let deaf = node.spawn(|_: Mailbox<u32>| sleep(Duration::MAX)).expect("it can be spawned");
+    for number in 0..99 {
+        deaf.send(number);
+    }
+    support::wait_until_outside(|| node.mailbox_len(deaf) == Some(99));
+    assert_eq!(node.mailbox_alarms(), 0);
+    for number in 0..200 {
+        deaf.send(number);
+    }
+    support::wait_until_outside(|| node.mailbox_len(deaf) == Some(299));
+    assert_eq!(node.mailbox_alarms(), 1);
+    assert!(node.stop());
+}

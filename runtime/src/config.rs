@@ -11,6 +11,7 @@
 //! | `max_spares` | `ENGSET_MAX_SPARES` | threads | 64 |
 //! | `spin_us` | `ENGSET_SPIN_US` | microseconds | 20 |
 //! | `blocking_threads` | `ENGSET_BLOCKING_THREADS` | threads | 128 |
+//! | `mailbox_alarm` | `ENGSET_MAILBOX_ALARM` | messages | 0: off |
 //! | `shutdown_ms` | `ENGSET_SHUTDOWN_MS` | milliseconds | 5000 |
 //! | `crash_reports_per_second` | `ENGSET_CRASH_REPORTS_PER_SECOND` | reports | 10 |
 //! | `seed` | `ENGSET_SEED` | turns the systematic mode on | none |
@@ -129,6 +130,10 @@ const KEYS: &[(&str, Setter)] = &[
         config.scheduler.blocking_threads = usize::try_from(value).ok()?;
         Some(())
     }),
+    ("mailbox_alarm", |config, value| {
+        config.scheduler.queue_alarm = u32::try_from(value).ok()?;
+        Some(())
+    }),
     ("shutdown_ms", |config, value| {
         config.shutdown = Duration::from_millis(value);
         Some(())
@@ -193,7 +198,9 @@ impl Config {
         spin(time: Duration) => scheduler.spin;
         /// The most threads for [`blocking`](crate::blocking).
         blocking_threads(count: usize) => scheduler.blocking_threads;
-        /// How long each step of a shutdown may take.
+        /// Messages in a mailbox at which it is reported; 0: never.
+        mailbox_alarm(messages: u32) => scheduler.queue_alarm;
+        /// How long a shutdown waits without a process ending.
         shutdown(time: Duration) => shutdown;
         /// Crash reports that are written in a second; more are counted only.
         crash_reports_per_second(count: u32) => reports;

@@ -208,6 +208,11 @@ impl Hooks for Inner {
         }
     }
 
+    fn long_queue(&self, task: TaskId, messages: u32) {
+        let pid = Pid::new(self.id, task);
+        self.reports.long_queue(pid, self.names.name_of(pid).as_deref(), messages);
+    }
+
     fn long_schedule(&self, report: LongSchedule) {
         let pid = Pid::new(self.id, report.task);
         self.reports.long_schedule(pid, self.names.name_of(pid).as_deref(), &report);

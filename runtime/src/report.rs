@@ -25,6 +25,7 @@ pub(crate) struct Reports {
     /// The same for long schedules: one kind must not use up the other's.
     schedules: Mutex<Window>,
     crashes: AtomicU64,
+    long_queues: AtomicU64,
 }
 
 /// Reports in the present second.
@@ -41,6 +42,7 @@ impl Reports {
             window: Mutex::new(Window { second: 0, written: 0, suppressed: 0 }),
             schedules: Mutex::new(Window { second: 0, written: 0, suppressed: 0 }),
             crashes: AtomicU64::new(0),
+            long_queues: AtomicU64::new(0),
         }
     }
 
@@ -70,6 +72,18 @@ impl Reports {
                 panic.location,
                 panic.message
             ));
+        }
+    }
+
+    /// A mailbox has grown to the alarm's mark.
+    pub(crate) fn long_queue(&self, pid: Pid, name: Option<&str>, messages: u32) {
+        self.long_queues.fetch_add(1, Ordering::Relaxed);
+        let Some(suppressed) = self.permit(&self.schedules) else { return };
+        let name = name.unwrap_or("");
+        tracing::warn!(target: "engset", %pid, name, messages, suppressed, "long mailbox");
+        if !tracing::dispatcher::has_been_set() {
+            let space = if name.is_empty() { "" } else { " " };
+            write_line(&format!("engset: {messages} messages wait for process {pid}{space}{name}"));
         }
     }
 
@@ -111,6 +125,12 @@ impl Reports {
 }
 
 impl crate::Node {
+    /// How often a mailbox has grown to [`Config::mailbox_alarm`] messages.
+    #[must_use]
+    pub fn mailbox_alarms(&self) -> u64 {
+        self.inner.reports.long_queues.load(Ordering::Relaxed)
+    }
+
     /// Processes of this node that have ended by a panic.
     #[must_use]
     pub fn crashes(&self) -> u64 {

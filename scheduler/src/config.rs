@@ -28,6 +28,8 @@ pub struct Config {
     pub blocking_threads: usize,
     /// How long a blocking thread without work stays. Default 10 s.
     pub blocking_keep: Duration,
+    /// Messages in a mailbox at which [`crate::Hooks::long_queue`] is called; 0: never. Default 0.
+    pub queue_alarm: u32,
     /// Systematic mode: one thread, virtual time, choices from this seed. Default: off.
     pub seed: Option<u64>,
     /// A number that the user of this crate wants to find again (`current::tag`).
@@ -52,6 +54,7 @@ impl Default for Config {
             spin: Duration::from_micros(20),
             blocking_threads: 128,
             blocking_keep: Duration::from_secs(10),
+            queue_alarm: 0,
             seed: None,
             tag: 0,
             name: "engset".into(),

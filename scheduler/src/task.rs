@@ -109,6 +109,9 @@ pub trait Hooks: Any + Send + Sync {
     /// allocation, no lock).
     fn describe(&self, task: TaskId, label: &mut LabelBuf);
 
+    /// A task's mailbox has grown to [`crate::Config::queue_alarm`] messages.
+    fn long_queue(&self, task: TaskId, messages: u32);
+
     /// A task has held its worker for longer than the configured time.
     fn long_schedule(&self, report: LongSchedule);
 }

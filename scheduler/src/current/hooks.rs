@@ -65,8 +65,8 @@ pub fn activity() -> Option<(Activity, bool)> {
     Some((activity, !task.carrier().is_null() || activity == Activity::Running))
 }
 
-/// For [`Hooks::ended`]: the task's mailbox closes. From here on sends find it dead; what is in the
-/// mailbox goes to [`Hooks::undeliverable`] and [`Hooks::dead_letter`].
+/// For [`ended`](crate::Hooks::ended): the task's mailbox closes. From here on sends find it dead; what is in the
+/// mailbox goes to [`undeliverable`](crate::Hooks::undeliverable) and [`dead_letter`](crate::Hooks::dead_letter).
 pub fn close_mailbox() {
     if let Some(section) = Section::enter()
         && let Some(slot) = section.worker.subject()

@@ -37,7 +37,7 @@ pub fn await_still(tag: u32) {
 ///
 /// # Signals
 ///
-/// As [`wait`].
+/// As [`wait`](super::wait).
 #[inline]
 pub fn wait_reply(deadline: u64) -> Result<Envelope, Wake> {
     let Some(section) = Section::enter() else { return Err(Wake::Ending) };

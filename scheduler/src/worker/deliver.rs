@@ -77,6 +77,7 @@ impl Worker {
                     self.drain_remote(task, true);
                 }
                 task.push_message(envelope);
+                self.look_at_queue(task);
                 if matches!(task.state(), State::Idle | State::Waiting) {
                     self.enqueue(task);
                 }
@@ -118,7 +119,8 @@ impl Worker {
     fn put(&self, task: Private<'_>, envelope: Envelope) {
         let kind = envelope.kind();
         if kind == Kind::Message {
-            task.push_outer(envelope);
+            task.push_message(envelope);
+            self.look_at_queue(task);
             if matches!(task.state(), State::Idle | State::Waiting) {
                 self.enqueue(task);
             }
@@ -139,6 +141,15 @@ impl Worker {
         task.push_outer(envelope);
         if matches!(task.state(), State::Idle | State::Waiting | State::Asleep) {
             self.enqueue(task);
+        }
+    }
+
+    /// A message has come in: is this one too many?
+    #[inline(always)]
+    fn look_at_queue(&self, task: Private<'_>) {
+        let queued = task.slot().queued();
+        if queued == self.alarm {
+            self.shared.hooks.long_queue(self.task_id(task.slot()), queued);
         }
     }
 

@@ -91,6 +91,8 @@ pub(crate) struct Worker {
     pub(crate) tag: u32,
     /// There is something for `attend`: orders that were deferred, a successor, or the systematic mode.
     attention: Cell<bool>,
+    /// `config.queue_alarm`, at hand; the greatest number for never.
+    alarm: u32,
     /// `config.slice`, at hand.
     slice: i32,
     pub(crate) public: CachePadded<Public>,
@@ -171,6 +173,7 @@ impl Worker {
             }),
             tag: shared.config.tag,
             attention: Cell::new(shared.systematic),
+            alarm: if shared.config.queue_alarm == 0 { u32::MAX } else { shared.config.queue_alarm },
             slice: shared.config.slice as i32,
             control: Slot::new(id),
             reductions: AtomicI32::new(0),
