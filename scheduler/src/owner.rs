@@ -9,7 +9,7 @@
 //! 2. The new owner may find the task in two ways: by the adoption order in its control queue, or
 //!    earlier, because one of its own processes sends to it, or its token comes in. Whichever is
 //!    first *settles* it ([`Owner::settle`]). Before that it flushes the run of messages that it
-//!    holds back for other workers (`worker/outbox.rs`): from now on sends to this task go straight
+//!    holds back for other workers (`worker/deliver.rs`): from now on sends to this task go straight
 //!    into its private list, and none may overtake a message that is held back.
 //! 3. A token of the task (`remote_queue.rs`) goes to the inbox of the worker that the pusher read
 //!    here. That may be a former owner: it passes the token on, until it reaches the present one. So
@@ -22,7 +22,7 @@
 //! queue is appended. m1 remote, m2 private: sender and receiver are on one worker now; the sender's
 //! push of m1 is visible to this thread (same thread, or handed over by `give`/`settle`), and a private
 //! push first moves over what is in the remote queue. m1 held back in an outbox: rule 2, and a
-//! worker flushes at the end of each slice, so a *sender* never moves with a message held back.
+//! worker flushes before it gives a task away, so a *sender* never moves with a message held back.
 //!
 //! Model: `loom-tests/src/owner.rs`.
 
