@@ -192,20 +192,19 @@ fn the_trap_flag_counts_when_the_signal_acts_and_not_when_it_was_sent() {
 #[test]
 fn what_came_before_trapping_was_turned_on_is_judged_without_it() {
     both(|mut mailbox: Mailbox<()>| {
-        let parent = mailbox.address();
-        let (_, reference) = spawn_monitor(move || {
+        let (_, reference) = spawn_monitor(move |mut own: Mailbox<()>| {
             let me = self_pid();
-            let helper = spawn(move |mut mailbox: Mailbox<()>| {
-                exit(me, boom());
-                mailbox.message();
-            });
-            // Computes without a reduction point until the signal is there.
-            while !helper.pid().eq(&me) && engset::is_alive(me) {
+            spawn(move || exit(me, boom()));
+            // A call of the runtime may let others run: the signal may also come while it traps.
+            loop {
                 trap_exits(true);
                 trap_exits(false);
-                yield_now();
+                match own.try_receive() {
+                    Some(Received::Event(Event::Exit(exit))) => exit_self(exit.reason),
+                    Some(other) => panic!("nothing else was sent: {other:?}"),
+                    None => yield_now(),
+                }
             }
-            parent.send(());
         });
         let reason = down_of(&mut mailbox, reference).reason;
         // Whichever way it was judged, it did not stay alive untrapped.
