@@ -24,3 +24,5 @@ run hog seconds=1 mode=native
 run timers n=10000
 run monitor n=10000
 run crash n=10000
+run restart n=2000
+run restart n=2000 end=stop others=100

@@ -11,6 +11,7 @@ mod call;
 mod hog;
 mod messaging;
 mod monitor;
+mod restart;
 mod ring;
 mod spawn;
 mod timers;
@@ -135,6 +136,17 @@ pub const WORKLOADS: &[Workload] = &[
         ],
         run: hog::hog,
         silent: false,
+    },
+    Workload {
+        name: "restart",
+        about: "a child crashes on each message, and its supervisor starts it again",
+        keys: &[
+            Key::number("n", 200_000, "restarts"),
+            Key::off("others", "children that do not crash"),
+            Key::word("end", &["panic", "stop"], "how it crashes: by a panic, or by stopping with an error"),
+        ],
+        run: restart::restart,
+        silent: true,
     },
     Workload {
         name: "timers",
