@@ -62,3 +62,47 @@ fn what_follows_the_signal_that_ends_a_process_finds_it_dead() {
         assert_ne!(victim, self_pid());
     });
 }
+
+/// A task that yielded was queued before its stack was noted, so it looked like one that may change its worker.
+#[test]
+fn a_process_that_yields_while_other_workers_are_idle_stays_on_its_thread() {
+    let result = engset::run_with(engset::Config::new().workers(4), || {
+        let watched: Vec<_> = (0..300)
+            .map(|number| {
+                engset::spawn_monitor(move || {
+                    let not_send = std::rc::Rc::new(std::thread::current().id());
+                    for round in 0..200 {
+                        engset::yield_now();
+                        if (round + number) % 50 == 0 {
+                            engset::sleep(std::time::Duration::from_micros(50));
+                        }
+                        assert_eq!(*not_send, std::thread::current().id());
+                    }
+                })
+            })
+            .collect();
+        for (process, _) in watched {
+            while engset::is_alive(process) {
+                engset::sleep(std::time::Duration::from_millis(1));
+            }
+        }
+        engset::Node::current().map(|node| node.crashes())
+    });
+    assert_eq!(result.expect("the first process ends well"), Some(0));
+}
+
+/// A timer that fired while the process was queued for a signal, which was no reason for it to run, was lost.
+#[test]
+fn a_sleep_ends_also_if_a_signal_comes_at_the_same_moment() {
+    let result = engset::run_with(engset::Config::new().workers(2), || {
+        for round in 0..300 {
+            let nap = std::time::Duration::from_micros(200 + round % 100);
+            for _ in 0..4 {
+                engset::spawn_monitor(move || engset::sleep(nap));
+            }
+            engset::sleep(nap);
+        }
+        300
+    });
+    assert_eq!(result.expect("no sleep lasts for ever"), 300);
+}
