@@ -66,25 +66,33 @@ fn what_follows_the_signal_that_ends_a_process_finds_it_dead() {
 /// A task that yielded was queued before its stack was noted, so it looked like one that may change its worker.
 #[test]
 fn a_process_that_yields_while_other_workers_are_idle_stays_on_its_thread() {
-    let result = engset::run_with(engset::Config::new().workers(4), || {
-        let watched: Vec<_> = (0..300)
-            .map(|number| {
-                engset::spawn_monitor(move || {
-                    let not_send = std::rc::Rc::new(std::thread::current().id());
-                    for round in 0..200 {
-                        engset::yield_now();
-                        if (round + number) % 50 == 0 {
-                            engset::sleep(std::time::Duration::from_micros(50));
+    let result = engset::run_with(engset::Config::new().workers(2), || {
+        let (_, reference) = spawn_monitor(|mut mailbox: Mailbox<()>| {
+            let parent = mailbox.address();
+            // One after the other, so that all have started on one worker while the other has nothing to do.
+            let children: Vec<_> = (0..100)
+                .map(|_| {
+                    let child = spawn_monitor(move |mut mailbox: Mailbox<()>| {
+                        let not_send = std::rc::Rc::new(std::thread::current().id());
+                        parent.send(());
+                        mailbox.message();
+                        for _ in 0..500 {
+                            engset::yield_now();
+                            assert_eq!(*not_send, std::thread::current().id());
                         }
-                        assert_eq!(*not_send, std::thread::current().id());
-                    }
+                    });
+                    mailbox.message();
+                    child
                 })
-            })
-            .collect();
-        for (process, _) in watched {
-            while engset::is_alive(process) {
-                engset::sleep(std::time::Duration::from_millis(1));
+                .collect();
+            children.iter().for_each(|(child, _)| child.send(()));
+            for (_, reference) in children {
+                assert_eq!(down_of(&mut mailbox, reference).reason, DownReason::Exited(ExitReason::Normal));
             }
+        });
+        let _ = reference;
+        while engset::processes().len() > 2 {
+            sleep(Duration::from_millis(1));
         }
         engset::Node::current().map(|node| node.crashes())
     });
