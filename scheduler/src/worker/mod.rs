@@ -333,12 +333,9 @@ impl Worker {
             match self.take_carrier(StackClass(task.class())) {
                 Some(free) => carrier = Box::into_raw(free),
                 None => {
-                    // No stack to be had now: it waits until one is given back.
+                    // No stack to be had now: it waits until one is given back, here or by another worker.
                     self.metrics.no_stack.add(1);
                     self.enqueue(task);
-                    if self.kept.get() == 0 {
-                        self.private(slot).set(DOOMED);
-                    }
                     std::thread::yield_now();
                     return ptr::null();
                 }
