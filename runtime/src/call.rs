@@ -305,6 +305,12 @@ impl<M: Send + 'static> Address<M> {
         let now = node::scheduler_of(self.pid().node()).map_or(0, |scheduler| scheduler.now());
         let expiry = hooks::expiry(now, process::add(now, timeout));
         let request = make(Reply { caller: waiter.pid(), reference, takes: PhantomData });
+        // A monitor from the start, and before the request, which may be the last one that the process receives.
+        // (Outside, the time for it does not matter.)
+        let watch = MonitorRef(reference);
+        let demonitor =
+            || send::signal(self.pid(), Signal::Demonitor { watcher: waiter.pid(), reference: watch });
+        send::signal(self.pid(), Signal::Monitor { watcher: waiter.pid(), reference: watch });
         let sent = if send::is_marked(self.pid()) {
             bound::send_request(self, request, expiry, u64::MAX)
         } else {
@@ -318,17 +324,17 @@ impl<M: Send + 'static> Address<M> {
                 mem::drop(request);
                 return Err(CallError::Down(send::verdict_of_dead(self.pid())));
             }
-            Err(error) => return Err(CallError::Refused(error.to_string())),
+            Err(error) => {
+                demonitor();
+                return Err(CallError::Refused(error.to_string()));
+            }
         }
-        // A monitor from the start: outside, the time for it does not matter.
-        let watch = MonitorRef(reference);
-        send::signal(self.pid(), Signal::Monitor { watcher: waiter.pid(), reference: watch });
         let result = match waiter.wait(timeout) {
             Ok(envelope) => open(envelope, reference).unwrap_or(Err(CallError::NoReply)),
             Err(mpsc::RecvTimeoutError::Timeout) => Err(CallError::Timeout(timeout)),
             Err(mpsc::RecvTimeoutError::Disconnected) => Err(CallError::Down(DownReason::NoConnection)),
         };
-        send::signal(self.pid(), Signal::Demonitor { watcher: waiter.pid(), reference: watch });
+        demonitor();
         result
     }
 }
