@@ -208,7 +208,7 @@ impl<M: Send + 'static> Address<M> {
         if !current::may_wait() {
             return Err(CallError::Unwinding);
         }
-        let start = current::now();
+        let start = current::soon();
         let deadline = process::add(start, timeout);
         let reference = fresh_reference();
         // Awaited before the `Reply` is out: `make` may give it away, and let others run. And once more after

@@ -71,6 +71,7 @@ impl<M: Send + 'static> Mailbox<M> {
     ///
     /// If it is called in another process than the mailbox's, or outside of any; or by a destructor while the
     /// process is already ending, for then nothing can come any more.
+    #[inline(always)]
     pub fn receive(&mut self) -> Received<M> {
         match self.receive_until(u64::MAX) {
             Some(received) => received,
@@ -116,6 +117,7 @@ impl<M: Send + 'static> Mailbox<M> {
     /// # Signals, Panics
     ///
     /// As [`Mailbox::receive`].
+    #[inline(always)]
     pub fn message(&mut self) -> M {
         match self.message_until(u64::MAX) {
             Some(message) => message,

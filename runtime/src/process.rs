@@ -181,7 +181,7 @@ pub(crate) fn deadline(timeout: Duration) -> u64 {
     if timeout.is_zero() {
         return 0;
     }
-    add(current::now(), timeout)
+    add(current::soon(), timeout)
 }
 
 #[inline]

@@ -84,7 +84,7 @@ impl fmt::Debug for TimerRef {
 ///
 /// Outside of a process.
 pub fn send_after<M: Send + 'static>(after: Duration, to: Address<M>, message: M) -> Timer {
-    send_at(Duration::from_nanos(add(current::now(), after)), to, message)
+    send_at(Duration::from_nanos(add(current::soon(), after)), to, message)
 }
 
 /// Sends a message at a time of [`now`](crate::now)'s clock.
@@ -120,7 +120,7 @@ pub fn send_interval<M: Clone + Send + 'static>(period: Duration, to: Address<M>
     let me = self_pid();
     assert_eq!(to.pid().node(), me.node(), "send_interval to a process of another node");
     let nanos = add(0, period).max(1);
-    let first = current::now().saturating_add(nanos);
+    let first = current::soon().saturating_add(nanos);
     let bounded = send::is_marked(to.pid());
     let make = Box::new(move || {
         let message = message.clone();
@@ -137,7 +137,7 @@ pub fn send_interval<M: Clone + Send + 'static>(period: Duration, to: Address<M>
 pub fn start_timer(after: Duration) -> (Timer, TimerRef) {
     let me = self_pid();
     let reference = TimerRef(crate::call::fresh_reference());
-    let at = add(current::now(), after);
+    let at = add(current::soon(), after);
     let handle = current::send_at(at, me.task(), Envelope::event(Event::Timer(reference)));
     (set(me, handle), reference)
 }
@@ -158,7 +158,7 @@ fn set(me: Pid, handle: Option<TimerHandle>) -> Timer {
 pub fn exit_after(after: Duration, pid: impl Into<Pid>, reason: crate::ExitReason) -> Timer {
     let me = self_pid();
     let to = pid.into();
-    let at = add(current::now(), after);
+    let at = add(current::soon(), after);
     let job = Box::new(move || {
         let origin = crate::exit_rule::Origin::Call;
         send::signal(to, crate::signal::Signal::exit(me, reason, origin));

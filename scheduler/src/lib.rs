@@ -69,6 +69,8 @@ mod slot;
 #[cfg(not(loom))]
 mod stack;
 #[cfg(not(loom))]
+mod stopwatch;
+#[cfg(not(loom))]
 mod task;
 #[cfg(not(loom))]
 mod thread_clock;

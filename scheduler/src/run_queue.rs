@@ -54,6 +54,24 @@ impl Level {
         Some((self.ring(fresh).pop_front()?, fresh))
     }
 
+    /// Moves the youngest ones without a stack that are `wanted` to `out`, in their order.
+    fn take_youngest(&mut self, most: usize, wanted: impl Fn(Entry) -> bool, out: &mut Vec<Entry>) {
+        let mut missing = most;
+        let mut from = self.fresh.len();
+        while from > 0 && missing > 0 {
+            from -= 1;
+            missing -= usize::from(wanted(self.fresh[from].entry));
+        }
+        let tail = self.fresh.split_off(from);
+        for item in tail {
+            if wanted(item.entry) {
+                out.push(item.entry);
+            } else {
+                self.fresh.push_back(item);
+            }
+        }
+    }
+
     fn remove(&mut self, at: usize) -> Option<Item> {
         if at < self.fresh.len() { self.fresh.remove(at) } else { self.started.remove(at - self.fresh.len()) }
     }
@@ -214,15 +232,19 @@ impl RunQueue {
     }
 
     /// Takes out at most so many tasks without a stack, the youngest (they are the least likely to be warm
-    /// here). Their order is kept.
-    pub(crate) fn take_fresh(&mut self, most: usize) -> Vec<Entry> {
+    /// here). Their order is kept. Those that are `tied` to others here stay, unless all are.
+    pub(crate) fn take_fresh(&mut self, most: usize, tied: impl Fn(Entry) -> bool) -> Vec<Entry> {
         self.unfold();
         let mut out = Vec::new();
-        for (level, rings) in self.levels.iter_mut().enumerate() {
-            let count = rings.fresh.len().min(most - out.len());
-            let from = rings.fresh.len() - count;
-            out.extend(rings.fresh.drain(from..).map(|item| item.entry));
-            self.special -= if level == NORMAL { 0 } else { count };
+        for all in [false, true] {
+            for (level, rings) in self.levels.iter_mut().enumerate() {
+                let before = out.len();
+                rings.take_youngest(most - before, |entry| all || !tied(entry), &mut out);
+                self.special -= if level == NORMAL { 0 } else { out.len() - before };
+            }
+            if !out.is_empty() {
+                break;
+            }
         }
         self.len -= out.len();
         self.fresh -= out.len();
@@ -268,11 +290,25 @@ mod tests {
         for index in 0..10 {
             queue.push(task(index), 2, index % 2 == 0);
         }
-        let out = queue.take_fresh(3);
+        let out = queue.take_fresh(3, |_| false);
         assert_eq!(out.into_iter().map(number).collect::<Vec<_>>(), [4, 6, 8]);
         let rest: Vec<_> = std::iter::from_fn(|| queue.pop()).map(number).collect();
         assert_eq!(rest, [0, 1, 2, 3, 5, 7, 9]);
         assert_eq!((queue.len(), queue.fresh()), (0, 0));
+    }
+
+    #[test]
+    fn those_that_are_tied_stay_unless_all_are() {
+        let mut queue = RunQueue::new();
+        for index in 0..10 {
+            queue.push(task(index), 2, true);
+        }
+        let tied = |entry| number(entry) > 3;
+        let numbers = |out: Vec<Entry>| out.into_iter().map(number).collect::<Vec<_>>();
+        assert_eq!(numbers(queue.take_fresh(3, tied)), [1, 2, 3]);
+        assert_eq!(numbers(queue.take_fresh(3, tied)), [0]);
+        assert_eq!(numbers(queue.take_fresh(3, tied)), [7, 8, 9]);
+        assert_eq!(std::iter::from_fn(|| queue.pop()).map(number).collect::<Vec<_>>(), [4, 5, 6]);
     }
 
     #[test]

@@ -32,6 +32,8 @@ const PATIENCE: u64 = 200_000;
 const ENOUGH: usize = 64;
 /// Reductions of a slice up to which it is short.
 const SHORT: usize = 50;
+/// Reductions of a slice that count at most in the average: one long slice says little of the next ones.
+pub(super) const LONG: i32 = 256;
 /// Most tasks given in one go.
 const MOST: usize = 4096;
 
@@ -114,7 +116,9 @@ impl Worker {
         if self.surplus_since.get() == u64::MAX {
             self.surplus_since.set(now);
         }
-        now - self.surplus_since.get() >= PATIENCE
+        // The longer the slices, the sooner it pays.
+        let usage = self.usage.get().clamp(SHORT as i32, LONG) as u64;
+        now - self.surplus_since.get() >= PATIENCE * (SHORT * SHORT) as u64 / (usage * usage)
     }
 
     /// Says how long the queue is, and gives part of it to a worker whose queue is much shorter (rule 3).
@@ -198,7 +202,12 @@ impl Worker {
     /// Takes tasks that may move out of the run queue.
     pub(crate) fn take_movable(&self, most: usize) -> Vec<Entry> {
         // SAFETY: `Worker` rule 1.
-        unsafe { self.queue.with(|queue| queue.take_fresh(most)) }
+        unsafe { self.queue.with(|queue| queue.take_fresh(most, |entry| self.is_tied(entry))) }
+    }
+
+    /// Has it got mail already? Then the sender is probably here (rule 2).
+    fn is_tied(&self, entry: Entry) -> bool {
+        self.slot_of(entry).queued() > 0
     }
 
     /// Gives tasks, all `Queued` and in no queue, to another worker.

@@ -127,7 +127,7 @@ impl Worker {
 
     /// Cancels a timer of this wheel. The nanoseconds that were left; `None`: it has fired.
     pub(crate) fn cancel_timer(&self, key: TimerKey) -> Option<u64> {
-        let now = self.shared.clock.now();
+        let now = self.just_now();
         let current = self.current_key(key);
         let (tick, timed) = self.with_wheel(|wheel| wheel.cancel(current))?;
         // SAFETY: `Worker` rule 1.
@@ -138,7 +138,7 @@ impl Worker {
 
     /// The nanoseconds that are left of a timer of this wheel.
     pub(crate) fn read_timer(&self, key: TimerKey) -> Option<u64> {
-        let now = self.shared.clock.now();
+        let now = self.just_now();
         let current = self.current_key(key);
         self.with_wheel(|wheel| wheel.get(current).map(|(tick, _)| tick_start(tick).saturating_sub(now)))
     }

@@ -53,7 +53,7 @@ impl Drop for Aside<'_> {
 impl Worker {
     /// The task that runs waits in this state, at most until `deadline` (nanoseconds; `u64::MAX`: none).
     /// Unwinds it if it is doomed.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn wait(&self, state: State, deadline: u64) -> Wake {
         let Some(slot) = self.current() else { return Wake::Ending };
         let task = self.private(slot);
@@ -93,7 +93,7 @@ impl Worker {
         }
         self.die_if_doomed(slot);
         if deadline != u64::MAX {
-            if deadline <= self.coarse_now() || deadline <= self.shared.clock.now() {
+            if deadline <= self.just_now() {
                 task.clear(TIMED_OUT);
                 return Some(Wake::TimedOut);
             }
@@ -169,7 +169,7 @@ impl Worker {
     }
 
     /// Leaves the carrier with the current task, and comes back when the task is resumed.
-    #[inline]
+    #[inline(always)]
     fn park_current(&self, slot: &Slot) {
         let carrier = self.carrier.get();
         self.private(slot).set_carrier(carrier);
