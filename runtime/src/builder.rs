@@ -13,7 +13,7 @@ use crate::{
     server::{Server, Serving},
     state::{State, Watch, with},
 };
-use engset_scheduler::{Body, Priority, Settings, current};
+use engset_scheduler::{OwnedBody, Priority, Settings, current};
 use std::{any::Any, fmt, sync::Arc};
 
 /// Options of a new process.
@@ -134,7 +134,7 @@ impl Builder {
     /// The limit of processes is reached, the stack size is impossible, the name is taken or invalid, or this
     /// is no process.
     pub fn spawn<A: 'static, E: Entry<A>>(self, entry: E) -> Result<E::Handle, BuildError> {
-        let pid = self.start(Box::new(Once::new(entry)), None, E::message(), "spawn")?;
+        let pid = self.start(OwnedBody::new(Once::new(entry)), None, E::message(), "spawn")?;
         Ok(E::handle(pid))
     }
 
@@ -148,7 +148,8 @@ impl Builder {
         entry: E,
     ) -> Result<(E::Handle, MonitorRef), BuildError> {
         let reference = MonitorRef(fresh_reference());
-        let pid = self.start(Box::new(Once::new(entry)), Some(reference), E::message(), "spawn_monitor")?;
+        let pid =
+            self.start(OwnedBody::new(Once::new(entry)), Some(reference), E::message(), "spawn_monitor")?;
         Ok((E::handle(pid), reference))
     }
 
@@ -158,7 +159,8 @@ impl Builder {
     ///
     /// As [`Builder::spawn`].
     pub fn serve<S: Server>(self, server: S) -> Result<crate::Address<S::Message>, BuildError> {
-        let pid = self.start(Box::new(Serving::new(server)), None, Message::of::<S::Message>(), "serve")?;
+        let pid =
+            self.start(OwnedBody::new(Serving::new(server)), None, Message::of::<S::Message>(), "serve")?;
         Ok(crate::Address::new(pid))
     }
 
@@ -173,7 +175,7 @@ impl Builder {
     ) -> Result<(crate::Address<S::Message>, MonitorRef), BuildError> {
         let reference = MonitorRef(fresh_reference());
         let pid = self.start(
-            Box::new(Serving::new(server)),
+            OwnedBody::new(Serving::new(server)),
             Some(reference),
             Message::of::<S::Message>(),
             "serve_monitor",
@@ -204,7 +206,7 @@ impl Builder {
             state.rare().names.push((Arc::clone(name), reserved));
         }
         let state = (!self.is_plain()).then(|| Box::new(state) as Box<dyn Any + Send>);
-        let spawned = node.scheduler.spawn(Box::new(Once::new(entry)), state, self.settings());
+        let spawned = node.scheduler.spawn(OwnedBody::new(Once::new(entry)), state, self.settings());
         let task = spawned.inspect_err(|_| {
             if let Some(name) = &self.name {
                 node.inner.names.unreserve(name, reserved);
@@ -231,7 +233,7 @@ impl Builder {
     #[inline]
     fn start(
         self,
-        body: Box<dyn Body>,
+        body: OwnedBody,
         monitor: Option<MonitorRef>,
         message: Message,
         what: &'static str,
@@ -251,7 +253,7 @@ impl Builder {
 
     fn start_related(
         self,
-        body: Box<dyn Body>,
+        body: OwnedBody,
         monitor: Option<MonitorRef>,
         message: Message,
         what: &'static str,

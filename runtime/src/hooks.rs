@@ -131,7 +131,16 @@ impl Hooks for Inner {
 
     fn ended(&self, task: TaskId, outcome: Outcome) {
         let me = Pid::new(self.id, task);
-        // Step 1. Most processes end without ever having had a state.
+        if matches!(outcome, Outcome::Returned) && !current::has_extension() {
+            // Most processes: nobody is related to it, and nothing is to be released; but messages that
+            // nobody has received may leave callers to be told.
+            current::close_mailbox();
+            if let Some(state) = state::with_existing(mem::take) {
+                tell(me, &ExitReason::Normal, state);
+            }
+            return;
+        }
+        // Step 1.
         let doomed = state::with_existing(|state| state.reason.take()).flatten();
         let mut crashed = false;
         let reason = match outcome {

@@ -10,6 +10,7 @@ use crate::{
 };
 use engset_scheduler::current;
 use hashbrown::{HashMap, HashSet};
+use smallvec::SmallVec;
 use std::{
     any::{Any, TypeId},
     sync::Arc,
@@ -22,7 +23,7 @@ pub(crate) struct State {
     /// Why it must end; set with the doom.
     pub(crate) reason: Option<ExitReason>,
     /// Who watches this process. One is the usual number.
-    pub(crate) watchers: Vec<(MonitorRef, Pid)>,
+    pub(crate) watchers: SmallVec<[(MonitorRef, Pid); 1]>,
     pub(crate) links: Links,
     pub(crate) monitors: HashMap<MonitorRef, Watch>,
     pub(crate) rare: Option<Box<Rare>>,

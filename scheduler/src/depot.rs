@@ -7,15 +7,19 @@
 //! [`MAGAZINE`] messages.
 //!
 //! 1. A free cell is in exactly one place: a cache, a magazine of the depot, or the free list of its
-//!    chunk. Its first word links it there.
+//!    chunk. Its first word links it there. (The cells of a new chunk that its cache has not come to yet
+//!    are the cache's, without a link.)
 //! 2. Full magazines beyond [`KEEP_MAGAZINES`] are taken apart: each cell goes back to its chunk
-//!    (found by masking the address), and a chunk whose cells are all there is freed. So a burst of
-//!    a million messages gives its memory back.
-//! 3. Everything below `Depot::lock` is touched under that lock only.
+//!    (found by masking the address), and the memory of a chunk whose cells are all there goes back to the
+//!    system. So a burst of a million messages gives its memory back.
+//! 3. Everything in `Depot` is touched under its lock only. New memory is first touched outside of it: a page
+//!    fault costs more than all else here.
+//! 4. Chunks are cut from regions of address space that are never unmapped, so that a chunk's memory comes and goes by
+//!    the page. All regions but the first ask for huge pages: a program that has filled that one has traffic.
 
 use crate::sync::{Mutex, lock};
 use std::{
-    alloc::{Layout, alloc, dealloc, handle_alloc_error},
+    alloc::{Layout, handle_alloc_error},
     cell::Cell,
     ptr::{self, NonNull},
 };
@@ -27,6 +31,10 @@ pub(crate) const MAGAZINE: usize = 128;
 /// Magazines the depot keeps whole: 8 MiB. Guess: a few times a second-level cache.
 const KEEP_MAGAZINES: usize = 1024;
 const CHUNK_SIZE: usize = 16 * 1024;
+/// Size and alignment of a region: a huge page of x86-64 and most others.
+const REGION_SIZE: usize = 2 << 20;
+/// Fresh cells that a cache links at a time: a page of them.
+const BATCH: usize = 64;
 /// The first cell of a chunk holds its header.
 const CELLS_PER_CHUNK: u32 = (CHUNK_SIZE / CELL_SIZE - 1) as u32;
 
@@ -47,28 +55,59 @@ struct Chunk {
     previous: *mut Chunk,
 }
 
+impl Chunk {
+    /// None of whose cells is free.
+    fn handed_out() -> Self {
+        Chunk {
+            free: ptr::null_mut(),
+            free_count: 0,
+            fresh: CELLS_PER_CHUNK,
+            next: ptr::null_mut(),
+            previous: ptr::null_mut(),
+        }
+    }
+}
+
 struct Depot {
     magazines: Vec<*mut FreeCell>,
     /// Chunks with at least one free cell.
     partial: *mut Chunk,
+    /// Chunks without memory.
+    empty: Vec<*mut Chunk>,
+    regions: usize,
+    /// Chunks with memory.
     chunks: usize,
 }
 
 // SAFETY: the pointers lead to memory that only the holder of the lock touches (rule 3).
 unsafe impl Send for Depot {}
 
-static DEPOT: Mutex<Depot> = Mutex::new(Depot { magazines: Vec::new(), partial: ptr::null_mut(), chunks: 0 });
+static DEPOT: Mutex<Depot> = Mutex::new(Depot {
+    magazines: Vec::new(),
+    partial: ptr::null_mut(),
+    empty: Vec::new(),
+    regions: 0,
+    chunks: 0,
+});
 
 /// A private free list. It belongs to one thread.
 #[derive(Debug)]
 pub(crate) struct Cache {
     head: Cell<*mut FreeCell>,
     len: Cell<usize>,
+    /// Cells of a new chunk that have never been used: the next one, and how many.
+    fresh: Cell<*mut FreeCell>,
+    fresh_count: Cell<usize>,
 }
 
 impl Cache {
     pub(crate) fn new() -> Self {
-        Cache { head: Cell::new(ptr::null_mut()), len: Cell::new(0) }
+        Cache {
+            head: Cell::new(ptr::null_mut()),
+            len: Cell::new(0),
+            fresh: Cell::new(ptr::null_mut()),
+            fresh_count: Cell::new(0),
+        }
     }
 
     /// A cell, uninitialised.
@@ -85,11 +124,39 @@ impl Cache {
     #[cold]
     #[inline(never)]
     fn refill(&self) -> NonNull<FreeCell> {
-        let head = lock(&DEPOT).take_magazine();
-        // SAFETY: a magazine is a list of MAGAZINE free cells (rule 1).
-        self.head.set(unsafe { (*head.as_ptr()).next });
-        self.len.set(MAGAZINE - 1);
-        head
+        if self.fresh_count.get() == 0 {
+            let chunk = match lock(&DEPOT).magazine_or_chunk() {
+                Ok(head) => {
+                    // SAFETY: a magazine is a list of MAGAZINE free cells (rule 1).
+                    self.head.set(unsafe { (*head.as_ptr()).next });
+                    self.len.set(MAGAZINE - 1);
+                    return head;
+                }
+                Err(chunk) => chunk,
+            };
+            // SAFETY: the chunk is ours alone, and its memory fresh.
+            unsafe { chunk.write(Chunk::handed_out()) };
+            // SAFETY: within the chunk; the first cell holds its header.
+            self.fresh.set(unsafe { chunk.cast::<FreeCell>().add(1) });
+            self.fresh_count.set(CELLS_PER_CHUNK as usize);
+        }
+        let count = self.fresh_count.get().min(BATCH);
+        let first = self.fresh.get();
+        for index in 0..count {
+            // SAFETY: so many fresh cells lie there, ours (rule 1).
+            unsafe {
+                let cell = first.add(index);
+                (*cell).next = if index + 1 < count { cell.add(1) } else { ptr::null_mut() };
+            }
+        }
+        // SAFETY: as above.
+        self.fresh.set(unsafe { first.add(count) });
+        self.fresh_count.set(self.fresh_count.get() - count);
+        // SAFETY: as above; it is not null.
+        self.head.set(unsafe { (*first).next });
+        self.len.set(count - 1);
+        // SAFETY: it lies in a chunk.
+        unsafe { NonNull::new_unchecked(first) }
     }
 
     /// Gives a cell back.
@@ -148,6 +215,10 @@ impl Drop for Cache {
             depot.give_cell(at);
             at = next;
         }
+        for index in 0..self.fresh_count.get() {
+            // SAFETY: fresh cells, ours (rule 1).
+            depot.give_cell(unsafe { self.fresh.get().add(index) });
+        }
     }
 }
 
@@ -171,10 +242,14 @@ pub(crate) fn allocated_bytes() -> usize {
 }
 
 impl Depot {
-    fn take_magazine(&mut self) -> NonNull<FreeCell> {
+    /// A magazine; or a chunk, to be written by the caller, all of whose cells are the caller's.
+    fn magazine_or_chunk(&mut self) -> Result<NonNull<FreeCell>, *mut Chunk> {
         if let Some(magazine) = self.magazines.pop() {
             // SAFETY: magazines are never empty.
-            return unsafe { NonNull::new_unchecked(magazine) };
+            return Ok(unsafe { NonNull::new_unchecked(magazine) });
+        }
+        if self.partial.is_null() {
+            return Err(self.new_chunk());
         }
         let first = self.take_cell();
         let mut last = first;
@@ -186,7 +261,7 @@ impl Depot {
         }
         // SAFETY: as above.
         unsafe { (*last.as_ptr()).next = ptr::null_mut() };
-        first
+        Ok(first)
     }
 
     fn give_magazine(&mut self, magazine: *mut FreeCell) {
@@ -238,30 +313,35 @@ impl Depot {
             } else if (*chunk).free_count == CELLS_PER_CHUNK {
                 self.unlink(chunk);
                 self.chunks -= 1;
-                dealloc(chunk.cast(), chunk_layout());
+                release(chunk);
+                self.empty.push(chunk);
             }
         }
     }
 
+    /// A chunk with all its cells, for threads without a cache.
     fn add_chunk(&mut self) {
-        let layout = chunk_layout();
-        // SAFETY: the layout is not empty.
-        let chunk = unsafe { alloc(layout) }.cast::<Chunk>();
-        if chunk.is_null() {
-            handle_alloc_error(layout);
-        }
+        let chunk = self.new_chunk();
         // SAFETY: fresh memory of that size.
         unsafe {
-            chunk.write(Chunk {
-                free: ptr::null_mut(),
-                free_count: CELLS_PER_CHUNK,
-                fresh: 0,
-                next: ptr::null_mut(),
-                previous: ptr::null_mut(),
-            });
+            chunk.write(Chunk { free_count: CELLS_PER_CHUNK, fresh: 0, ..Chunk::handed_out() });
             self.link(chunk);
         }
+    }
+
+    /// The memory for a chunk.
+    fn new_chunk(&mut self) -> *mut Chunk {
         self.chunks += 1;
+        if let Some(chunk) = self.empty.pop() {
+            return chunk;
+        }
+        let region = map_region(self.regions > 0);
+        self.regions += 1;
+        for index in (1..REGION_SIZE / CHUNK_SIZE).rev() {
+            // SAFETY: within the region.
+            self.empty.push(unsafe { region.add(index * CHUNK_SIZE) }.cast());
+        }
+        region.cast()
     }
 
     /// # Safety
@@ -297,15 +377,42 @@ impl Depot {
     }
 }
 
-fn chunk_layout() -> Layout {
-    const {
-        assert!(size_of::<Chunk>() <= CELL_SIZE);
-        assert!(size_of::<FreeCell>() == CELL_SIZE);
+const _: () = assert!(size_of::<Chunk>() <= CELL_SIZE && size_of::<FreeCell>() == CELL_SIZE);
+
+/// Address space for a region, aligned to its size, all zeros.
+fn map_region(huge: bool) -> *mut u8 {
+    let fail = || handle_alloc_error(Layout::new::<[u8; REGION_SIZE]>());
+    let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: a new mapping.
+    let start = unsafe { libc::mmap(ptr::null_mut(), 2 * REGION_SIZE, access, flags, -1, 0) };
+    if start == libc::MAP_FAILED {
+        fail();
     }
-    match Layout::from_size_align(CHUNK_SIZE, CHUNK_SIZE) {
-        Ok(layout) => layout,
-        Err(_) => unreachable!("a power of two"),
+    let before = start.addr().next_multiple_of(REGION_SIZE) - start.addr();
+    // SAFETY: within the mapping.
+    let region = unsafe { start.byte_add(before) };
+    // SAFETY: parts of our mapping that nobody knows: what lies before and behind the region.
+    unsafe {
+        if before > 0 {
+            libc::munmap(start, before);
+        }
+        libc::munmap(region.byte_add(REGION_SIZE), REGION_SIZE - before);
+        if huge {
+            // A wish: without it, it is only slower.
+            libc::madvise(region, REGION_SIZE, libc::MADV_HUGEPAGE);
+        }
     }
+    region.cast()
+}
+
+/// Gives a chunk's memory back to the system.
+///
+/// # Safety
+///
+/// Nothing in it is used any more.
+unsafe fn release(chunk: *mut Chunk) {
+    // SAFETY: contract; the mapping stays. If it fails the memory stays too, and is used again.
+    unsafe { libc::madvise(chunk.cast(), CHUNK_SIZE, libc::MADV_DONTNEED) };
 }
 
 #[cfg(test)]

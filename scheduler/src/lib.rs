@@ -41,6 +41,8 @@ pub mod sync;
 #[cfg(not(loom))]
 mod blocking;
 #[cfg(not(loom))]
+mod body;
+#[cfg(not(loom))]
 mod carrier;
 #[cfg(not(loom))]
 mod clock;
@@ -83,6 +85,7 @@ mod worker;
 
 #[cfg(not(loom))]
 pub use {
+    body::OwnedBody,
     clock::Random,
     config::{Config, MAX_WORKERS, Priority, Settings},
     envelope::{Envelope, Kind},

@@ -14,6 +14,7 @@
 
 use crate::{
     blocking::Pool,
+    body::OwnedBody,
     clock::Clock,
     config::{Config, MAX_WORKERS, Settings},
     current,
@@ -28,7 +29,7 @@ use crate::{
     slot::Slot,
     stack::{self, GuardMode, StackClass, StackError, StackRegion},
     sync::{Mutex, lock},
-    task::{Body, Hooks, TaskId},
+    task::{Hooks, TaskId},
     watchdog::Watchdog,
     worker::{Control, IdleSet, Seed, Worker},
 };
@@ -243,7 +244,7 @@ impl Scheduler {
     /// The limit is reached, the stack size is impossible, or the scheduler has stopped.
     pub fn spawn(
         &self,
-        body: Box<dyn Body>,
+        body: OwnedBody,
         extension: Option<Box<dyn Any + Send>>,
         settings: Settings,
     ) -> Result<TaskId, SpawnError> {

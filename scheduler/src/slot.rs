@@ -21,11 +21,11 @@
 //!    is in it is at most one life old.
 
 use crate::{
+    body::OwnedBody,
     carrier::Carrier,
     envelope::{Envelope, Kind, List},
     owner::{Owner, WorkerId},
     remote_queue::{Link, RemoteQueue},
-    task::Body,
 };
 use std::{
     any::Any,
@@ -79,7 +79,7 @@ pub(crate) struct Slot {
     pub(crate) remote: RemoteQueue,
     ready: Link,
     outer: UnsafeCell<List>,
-    body: UnsafeCell<Option<Box<dyn Body>>>,
+    body: UnsafeCell<Option<OwnedBody>>,
     // Second line.
     inner: UnsafeCell<List>,
     extension: UnsafeCell<Option<Box<dyn Any + Send>>>,
@@ -256,12 +256,12 @@ impl<'a> Private<'a> {
         self.0.timer.set(timer);
     }
 
-    pub(crate) fn take_body(self) -> Option<Box<dyn Body>> {
+    pub(crate) fn take_body(self) -> Option<OwnedBody> {
         // SAFETY: rules 1 and 2.
         unsafe { (*self.0.body.get()).take() }
     }
 
-    pub(crate) fn put_body(self, body: Box<dyn Body>) {
+    pub(crate) fn put_body(self, body: OwnedBody) {
         // SAFETY: rules 1 and 2; while its body is out the field is empty, so nothing is dropped here.
         unsafe { ptr::write(self.0.body.get(), Some(body)) }
     }
@@ -269,6 +269,11 @@ impl<'a> Private<'a> {
     pub(crate) fn take_extension(self) -> Option<Box<dyn Any + Send>> {
         // SAFETY: rules 1 and 2.
         unsafe { (*self.0.extension.get()).take() }
+    }
+
+    pub(crate) fn has_extension(self) -> bool {
+        // SAFETY: rules 1 and 2.
+        unsafe { (*self.0.extension.get()).is_some() }
     }
 
     /// Puts it back. The field must be empty: what is there is not dropped here (rule 2).
@@ -424,7 +429,7 @@ impl<'a> Private<'a> {
     /// A new task begins to live in a free slot. Returns its serial number.
     pub(crate) fn revive(
         self,
-        body: Box<dyn Body>,
+        body: OwnedBody,
         extension: Option<Box<dyn Any + Send>>,
         priority: u8,
         class: u8,

@@ -13,7 +13,8 @@ mod timers;
 pub use crate::worker::Wake;
 pub use {
     hooks::{
-        Activity, activity, close_mailbox, drop_outside, outside, with_existing_extension, with_extension,
+        Activity, activity, close_mailbox, drop_outside, has_extension, outside, with_existing_extension,
+        with_extension,
     },
     reductions::{is_used_up, pay, reduce, reductions_left, yield_now},
     reply::{await_reply, await_still, cancel_reply, wait_reply},
@@ -21,6 +22,7 @@ pub use {
 };
 
 use crate::{
+    body::OwnedBody,
     config::Settings,
     depot::{self, FreeCell},
     envelope::{Envelope, Kind},
@@ -28,7 +30,7 @@ use crate::{
     remote_queue::Link,
     scheduler::{Shared, SpawnError},
     slot::{POKED, Slot, State},
-    task::{Body, Hooks, TaskId},
+    task::{Hooks, TaskId},
     worker::{Seed, Worker},
 };
 use std::{
@@ -197,7 +199,7 @@ pub fn coarse_now() -> u64 {
 /// See [`SpawnError`].
 #[inline]
 pub fn spawn(
-    body: Box<dyn Body>,
+    body: OwnedBody,
     extension: Option<Box<dyn Any + Send>>,
     settings: Settings,
 ) -> Option<Result<TaskId, SpawnError>> {

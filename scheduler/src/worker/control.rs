@@ -5,12 +5,13 @@
 
 use super::{Worker, balance::Batch, timers::TimerHandle};
 use crate::{
+    body::OwnedBody,
     config::Priority,
     envelope::Envelope,
     owner::{Whose, WorkerId},
     slot::{DOOMED, State},
     stack::StackClass,
-    task::{Body, TaskId},
+    task::TaskId,
 };
 use std::{
     any::Any,
@@ -46,7 +47,7 @@ pub(crate) enum Control {
 
 /// What a task grows from.
 pub(crate) struct Seed {
-    pub(crate) body: Box<dyn Body>,
+    pub(crate) body: OwnedBody,
     pub(crate) extension: Option<Box<dyn Any + Send>>,
     pub(crate) priority: Priority,
     pub(crate) class: StackClass,

@@ -35,6 +35,7 @@ pub use wait::Wake;
 pub(crate) use wait::may_wait;
 
 use crate::{
+    body::OwnedBody,
     carrier::Carrier,
     clock::Random,
     current,
@@ -467,7 +468,7 @@ impl Worker {
 
     /// The last of a task: its body is dropped, the hook tells the world, the slot is free again.
     #[inline(never)]
-    fn end_task(&self, task: Private<'_>, body: Box<dyn crate::task::Body>, outcome: Outcome) {
+    fn end_task(&self, task: Private<'_>, body: OwnedBody, outcome: Outcome) {
         task.set(ENDING);
         self.drop_outside(body);
         let id = self.task_id(task.slot());

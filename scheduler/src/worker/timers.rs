@@ -130,8 +130,10 @@ impl Worker {
         let now = self.just_now();
         let current = self.current_key(key);
         let (tick, timed) = self.with_wheel(|wheel| wheel.cancel(current))?;
-        // SAFETY: `Worker` rule 1.
-        unsafe { self.series.with(|series| series.remove(&key)) };
+        if let Timed::Every(_) = timed {
+            // SAFETY: `Worker` rule 1.
+            unsafe { self.series.with(|series| series.remove(&key)) };
+        }
         self.drop_outside(timed);
         Some(tick_start(tick).saturating_sub(now))
     }
