@@ -63,6 +63,7 @@ impl Carrier {
     }
 
     /// Runs it until it suspends. True: its loop has ended.
+    #[inline(always)]
     pub(crate) fn resume(&self) -> bool {
         self.check_thread();
         // SAFETY: rule 1: one thread, and a carrier that runs is not resumed (it is not in the worker's
@@ -75,6 +76,7 @@ impl Carrier {
     }
 
     /// Back to the worker's own stack, until it resumes this one. Called on the carrier itself.
+    #[inline(always)]
     pub(crate) fn suspend(&self) {
         self.check_thread();
         // SAFETY: set when the coroutine began to run, and valid while it runs, which it does.

@@ -56,14 +56,24 @@ impl Inbox {
     ///
     /// The caller holds the token (`remote_queue.rs`, rule 1) and it stays valid until `take` returns it.
     pub unsafe fn push(&self, token: *mut Link) -> Wake {
+        // SAFETY: contract; a run of one.
+        unsafe { self.push_run(token, token) }
+    }
+
+    /// Puts a run of tokens in: `newest` leads over `next` to `oldest`.
+    ///
+    /// # Safety
+    ///
+    /// As [`Inbox::push`], for all of them.
+    pub unsafe fn push_run(&self, newest: *mut Link, oldest: *mut Link) -> Wake {
         // Relaxed: only a guess; the compare-exchange below decides.
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
             let next = if head == ASLEEP { EMPTY } else { head };
-            // SAFETY: the token is the caller's until the exchange succeeds. Relaxed: published by it.
-            unsafe { (*token).next.store(next, Ordering::Relaxed) };
+            // SAFETY: the run is the caller's until the exchange succeeds. Relaxed: published by it.
+            unsafe { (*oldest).next.store(next, Ordering::Relaxed) };
             // Release: pairs with the acquire in `take`.
-            match self.head.compare_exchange_weak(head, token, Ordering::Release, Ordering::Relaxed) {
+            match self.head.compare_exchange_weak(head, newest, Ordering::Release, Ordering::Relaxed) {
                 Ok(ASLEEP) => return Wake::Unpark,
                 Ok(_) => return Wake::Nothing,
                 Err(now) => head = now,

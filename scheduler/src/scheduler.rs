@@ -576,6 +576,20 @@ impl Shared {
         }
     }
 
+    /// Puts a run of tokens, which the caller holds, into a worker's inbox.
+    pub(crate) fn pass_tokens(
+        &self,
+        newest: *mut crate::remote_queue::Link,
+        oldest: *mut crate::remote_queue::Link,
+        to: WorkerId,
+    ) {
+        let Some(worker) = self.worker(to) else { return };
+        // SAFETY: the caller holds the tokens; slots stay mapped.
+        if unsafe { worker.public.inbox.push_run(newest, oldest) } == Wake::Unpark {
+            worker.public.parker.unpark();
+        }
+    }
+
     pub(crate) fn send_from_outside(&self, to: TaskId, mut envelope: Envelope) -> Result<(), Envelope> {
         let Some(slot) = self.slab.get(to.index()) else { return Err(envelope) };
         if slot.serial() != to.serial() {

@@ -3,7 +3,8 @@
 //! Same worker: straight into the private list, no atomic operation. Another worker: into the *outbox*,
 //! a run of envelopes for one task that is pushed as a whole when the next one is for another task,
 //! when it is long enough, or at the end of the slice; and if the push finds that the owner does not
-//! know yet, the task's token goes to the owner's inbox.
+//! know yet, the task's token goes to the owner's inbox. Tokens for one worker are gathered in the outbox too:
+//! all workers push into its inbox, so an exchange there is dear.
 //!
 //! 1. The outbox is flushed at the end of a long slice, after [`OLD`] short ones, when there is nothing to
 //!    run, before tasks are given away or settled, and by a rescuer. So what a task has sent is under way
@@ -13,12 +14,13 @@
 use super::Worker;
 use crate::{
     envelope::{Envelope, Kind},
-    owner::Whose,
+    owner::{Whose, WorkerId},
     remote_queue::{Link, Push},
     slot::{DOOMED, ENDING, POKED, Private, SIGNALLED, Slot, State, TIMED_OUT},
     task::{Handled, TaskId},
 };
 use std::{
+    mem,
     ptr::{self, NonNull},
     sync::atomic::Ordering,
 };
@@ -28,19 +30,49 @@ const RUN: u32 = 64;
 /// Short slices after which they go. Guess: some hundred nanoseconds.
 const OLD: u32 = 8;
 
-/// A run for one task (rule 1), newest first.
+/// What is held back (rule 1): a run of envelopes for one task, and a run of tokens for one worker.
 pub(crate) struct Outbox {
     to: *const Slot,
+    envelopes: Run,
+    worker: WorkerId,
+    tokens: Run,
+    /// Slices that have ended since the first one of all this was held back.
+    slices: u32,
+}
+
+/// Links, newest first.
+#[derive(Clone, Copy)]
+struct Run {
     newest: *mut Link,
     oldest: *mut Link,
     len: u32,
-    /// Slices that have ended since the first one was held back.
-    slices: u32,
+}
+
+impl Run {
+    const EMPTY: Run = Run { newest: ptr::null_mut(), oldest: ptr::null_mut(), len: 0 };
+
+    /// The link must be the caller's.
+    #[inline(always)]
+    fn push(&mut self, link: NonNull<Link>) {
+        if self.len == 0 {
+            self.oldest = link.as_ptr();
+        } else {
+            // SAFETY: the link is ours until the run is pushed. Relaxed: published by that.
+            unsafe { link.as_ref() }.next.store(self.newest, Ordering::Relaxed);
+        }
+        self.newest = link.as_ptr();
+        self.len += 1;
+    }
 }
 
 impl Outbox {
     pub(super) fn new() -> Self {
-        Outbox { to: ptr::null(), newest: ptr::null_mut(), oldest: ptr::null_mut(), len: 0, slices: 0 }
+        Outbox { to: ptr::null(), envelopes: Run::EMPTY, worker: 0, tokens: Run::EMPTY, slices: 0 }
+    }
+
+    #[inline(always)]
+    fn is_empty(&self) -> bool {
+        self.envelopes.len == 0 && self.tokens.len == 0
     }
 }
 
@@ -156,30 +188,22 @@ impl Worker {
     /// Into the outbox.
     fn hold_back(&self, slot: &Slot, envelope: Envelope) {
         let urgent = envelope.kind() != Kind::Message || self.shared.idle.contains(slot.owner.id());
-        let link = envelope.into_link().as_ptr();
+        let link = envelope.into_link();
         // SAFETY: `Worker` rule 1.
-        let mut flush = unsafe { self.outbox.with(|outbox| !ptr::eq(outbox.to, slot) && outbox.len > 0) };
-        if flush {
-            self.flush();
-        }
-        // SAFETY: as above.
-        flush = unsafe {
+        let full = unsafe {
             self.outbox.with(|outbox| {
-                if outbox.len == 0 {
+                if outbox.is_empty() {
                     outbox.slices = 0;
-                    outbox.to = slot;
-                    outbox.oldest = link;
-                    outbox.newest = link;
-                } else {
-                    // SAFETY: the envelope is ours until it is pushed. Relaxed: published by the push.
-                    (*link).next.store(outbox.newest, Ordering::Relaxed);
-                    outbox.newest = link;
                 }
-                outbox.len += 1;
-                outbox.len >= RUN
+                if !ptr::eq(outbox.to, slot) {
+                    self.push_envelopes(outbox);
+                    outbox.to = slot;
+                }
+                outbox.envelopes.push(link);
+                outbox.envelopes.len >= RUN
             })
         };
-        if flush || urgent {
+        if full || urgent {
             self.flush();
         }
     }
@@ -188,7 +212,7 @@ impl Worker {
     #[inline(always)]
     pub(crate) fn flush(&self) {
         // SAFETY: `Worker` rule 1.
-        if unsafe { self.outbox.with(|outbox| outbox.len) } != 0 {
+        if unsafe { self.outbox.with(|outbox| !outbox.is_empty()) } {
             self.flush_now();
         }
     }
@@ -200,7 +224,7 @@ impl Worker {
         let old = unsafe {
             self.outbox.with(|outbox| {
                 outbox.slices += 1;
-                outbox.len > 0 && outbox.slices >= OLD
+                outbox.slices >= OLD && !outbox.is_empty()
             })
         };
         if old {
@@ -211,13 +235,41 @@ impl Worker {
     #[inline(never)]
     fn flush_now(&self) {
         // SAFETY: `Worker` rule 1.
-        let run = unsafe { self.outbox.with(|outbox| std::mem::replace(outbox, Outbox::new())) };
+        unsafe {
+            self.outbox.with(|outbox| {
+                self.push_envelopes(outbox);
+                self.push_tokens(outbox);
+            });
+        }
+    }
+
+    /// Pushes the envelopes; their receiver's token, if it is ours then, is held back.
+    fn push_envelopes(&self, outbox: &mut Outbox) {
+        let run = mem::replace(&mut outbox.envelopes, Run::EMPTY);
+        if run.len == 0 {
+            return;
+        }
         self.metrics.remote.add(u64::from(run.len));
         // SAFETY: slots live as long as `shared`.
-        let slot = unsafe { &*run.to };
+        let slot = unsafe { &*outbox.to };
+        outbox.to = ptr::null();
         // SAFETY: the run is ours, linked from newest to oldest; slots stay mapped.
-        if unsafe { slot.remote.push(run.newest, run.oldest) } == Push::Notify {
-            self.shared.notify(slot);
+        if unsafe { slot.remote.push(run.newest, run.oldest) } == Push::Quiet {
+            return;
+        }
+        let owner = slot.owner.id();
+        if outbox.worker != owner || outbox.tokens.len >= RUN {
+            self.push_tokens(outbox);
+            outbox.worker = owner;
+        }
+        // SAFETY: a slot is not at address 0.
+        outbox.tokens.push(unsafe { NonNull::new_unchecked(slot.token()) });
+    }
+
+    fn push_tokens(&self, outbox: &mut Outbox) {
+        let run = mem::replace(&mut outbox.tokens, Run::EMPTY);
+        if run.len > 0 {
+            self.shared.pass_tokens(run.newest, run.oldest, outbox.worker);
         }
     }
 
