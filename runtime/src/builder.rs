@@ -11,7 +11,7 @@ use crate::{
     process::{Entry, Once, try_self_pid},
     reductions::price,
     server::{Server, Serving},
-    state::{State, Watch, with},
+    state::{self, State, Watch, with},
 };
 use engset_scheduler::{OwnedBody, Priority, Settings, current};
 use std::{any::Any, fmt, sync::Arc};
@@ -41,6 +41,9 @@ pub struct Builder {
     link: bool,
     limit: Option<Limit>,
     traps: bool,
+    ancestry: bool,
+    /// What is spawned is a server: it takes system requests.
+    serves: bool,
 }
 
 /// Why a process with these options was not spawned.
@@ -127,6 +130,13 @@ impl Builder {
         self
     }
 
+    /// Records who starts it: in [`ProcessInfo::ancestors`](crate::ProcessInfo), and in the report if it crashes. The
+    /// behaviours do so.
+    pub fn ancestry(mut self) -> Self {
+        self.ancestry = true;
+        self
+    }
+
     /// Spawns a process with these options on the node of the process that calls.
     ///
     /// # Errors
@@ -158,9 +168,9 @@ impl Builder {
     /// # Errors
     ///
     /// As [`Builder::spawn`].
-    pub fn serve<S: Server>(self, server: S) -> Result<crate::Address<S::Message>, BuildError> {
-        let pid =
-            self.start(OwnedBody::new(Serving::new(server)), None, Message::of::<S::Message>(), "serve")?;
+    pub fn serve<S: Server>(mut self, server: S) -> Result<crate::Address<S::Message>, BuildError> {
+        self.serves = true;
+        let pid = self.start(OwnedBody::new(Serving::new(server)), None, Message::of::<S::Message>(), "serve")?;
         Ok(crate::Address::new(pid))
     }
 
@@ -170,9 +180,10 @@ impl Builder {
     ///
     /// As [`Builder::spawn`].
     pub fn serve_monitor<S: Server>(
-        self,
+        mut self,
         server: S,
     ) -> Result<(crate::Address<S::Message>, MonitorRef), BuildError> {
+        self.serves = true;
         let reference = MonitorRef(fresh_reference());
         let pid = self.start(
             OwnedBody::new(Serving::new(server)),
@@ -223,11 +234,16 @@ impl Builder {
     }
 
     fn settings(&self) -> Settings {
-        Settings { priority: self.priority, stack_size: self.stack_size, marked: self.limit.is_some() }
+        Settings {
+            priority: self.priority,
+            stack_size: self.stack_size,
+            marked: self.limit.is_some(),
+            flagged: self.serves,
+        }
     }
 
     fn is_plain(&self) -> bool {
-        self.name.is_none() && !self.link && self.limit.is_none() && !self.traps
+        self.name.is_none() && !self.link && self.limit.is_none() && !self.traps && !self.ancestry
     }
 
     #[inline]
@@ -270,6 +286,9 @@ impl Builder {
         }
         if self.link {
             state.links.linked(parent);
+        }
+        if self.ancestry {
+            state.ancestors = state::lineage(parent);
         }
         let bound = self.limit.map(|limit| Arc::new(Bound::new(limit)));
         if let Some(bound) = &bound {

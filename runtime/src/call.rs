@@ -105,6 +105,11 @@ impl<T> Reply<T> {
         parts
     }
 
+    /// The caller and its call.
+    pub(crate) fn parts(&self) -> (Pid, u64) {
+        (self.caller, self.reference)
+    }
+
     /// Who waits for it; `None`: a thread that is no process.
     #[must_use]
     pub fn caller(&self) -> Option<Pid> {
@@ -246,7 +251,7 @@ impl<M: Send + 'static> Address<M> {
             }
         }
         current::reduce(price::SEND + price::RECEIVE);
-        let result = self.await_answer(reference, start, deadline);
+        let result = await_answer(self.pid(), reference, start, deadline);
         if result.is_err() {
             current::cancel_reply();
         }
@@ -255,42 +260,6 @@ impl<M: Send + 'static> Address<M> {
             Err(None) => Err(CallError::Timeout(timeout)),
             Err(Some(error)) => Err(error),
         }
-    }
-
-    /// `Err(None)`: the deadline has passed.
-    fn await_answer<T: Send + 'static>(
-        self,
-        reference: u64,
-        start: u64,
-        deadline: u64,
-    ) -> Result<T, Option<CallError>> {
-        let mut until = deadline.min(start + PATIENCE);
-        let mut watch = None;
-        let result = loop {
-            match current::wait_reply(until) {
-                Ok(envelope) => match open(envelope, reference) {
-                    Some(result) => break result.map_err(Some),
-                    // Of a call long ago whose tag has come round again.
-                    None => current::await_reply(tag_of(reference)),
-                },
-                Err(Wake::TimedOut) if until < deadline => {
-                    until = deadline;
-                    watch = Some(watch_callee(self.pid(), reference));
-                }
-                Err(Wake::TimedOut) => break Err(None),
-                Err(Wake::Ending) => break Err(Some(CallError::Unwinding)),
-                Err(Wake::Ready | Wake::Poked) => {}
-            }
-        };
-        if let Some(watch) = watch {
-            let still_set = state::with(|state| state.monitors.remove(&watch).is_some());
-            if still_set == Some(true)
-                && let Some(watcher) = process::try_self_pid()
-            {
-                send::signal(self.pid(), Signal::Demonitor { watcher, reference: watch });
-            }
-        }
-        result
     }
 
     fn call_from_outside<T: Send + 'static>(
@@ -337,6 +306,91 @@ impl<M: Send + 'static> Address<M> {
         demonitor();
         result
     }
+}
+
+/// A call whose request is a signal. (A dead process' answer is the signal's: `send.rs`.)
+pub(crate) fn call_by_signal<T: Send + 'static>(
+    callee: Pid,
+    make: impl FnOnce(Reply<T>) -> Signal,
+    timeout: Duration,
+) -> Result<T, CallError> {
+    let Some(me) = process::try_self_pid() else { return signal_from_outside(callee, make, timeout) };
+    if me == callee {
+        return Err(CallError::CallingSelf);
+    }
+    if !current::may_wait() {
+        return Err(CallError::Unwinding);
+    }
+    let start = current::now();
+    let deadline = process::add(start, timeout);
+    let reference = fresh_reference();
+    current::await_reply(tag_of(reference));
+    let signal = make(Reply { caller: me, reference, takes: PhantomData });
+    current::await_still(tag_of(reference));
+    send::signal(callee, signal);
+    current::reduce(price::OTHER);
+    let result = await_answer(callee, reference, start, deadline);
+    if result.is_err() {
+        current::cancel_reply();
+    }
+    result.map_err(|error| error.unwrap_or(CallError::Timeout(timeout)))
+}
+
+/// The same for a thread that is no process: with a monitor from the start.
+fn signal_from_outside<T: Send + 'static>(
+    callee: Pid,
+    make: impl FnOnce(Reply<T>) -> Signal,
+    timeout: Duration,
+) -> Result<T, CallError> {
+    let gone = || CallError::Down(DownReason::NoConnection);
+    let waiter = node::Waiter::new(callee.node()).ok_or_else(gone)?;
+    let reference = waiter.reference();
+    let watch = MonitorRef(reference);
+    send::signal(callee, Signal::Monitor { watcher: waiter.pid(), reference: watch });
+    send::signal(callee, make(Reply { caller: waiter.pid(), reference, takes: PhantomData }));
+    let result = match waiter.wait(timeout) {
+        Ok(envelope) => open(envelope, reference).unwrap_or(Err(CallError::NoReply)),
+        Err(mpsc::RecvTimeoutError::Timeout) => Err(CallError::Timeout(timeout)),
+        Err(mpsc::RecvTimeoutError::Disconnected) => Err(gone()),
+    };
+    send::signal(callee, Signal::Demonitor { watcher: waiter.pid(), reference: watch });
+    result
+}
+
+/// Rules 1 and 3. `Err(None)`: the deadline has passed.
+fn await_answer<T: Send + 'static>(
+    callee: Pid,
+    reference: u64,
+    start: u64,
+    deadline: u64,
+) -> Result<T, Option<CallError>> {
+    let mut until = deadline.min(start + PATIENCE);
+    let mut watch = None;
+    let result = loop {
+        match current::wait_reply(until) {
+            Ok(envelope) => match open(envelope, reference) {
+                Some(result) => break result.map_err(Some),
+                // Of a call long ago whose tag has come round again.
+                None => current::await_reply(tag_of(reference)),
+            },
+            Err(Wake::TimedOut) if until < deadline => {
+                until = deadline;
+                watch = Some(watch_callee(callee, reference));
+            }
+            Err(Wake::TimedOut) => break Err(None),
+            Err(Wake::Ending) => break Err(Some(CallError::Unwinding)),
+            Err(Wake::Ready | Wake::Poked) => {}
+        }
+    };
+    if let Some(watch) = watch {
+        let still_set = state::with(|state| state.monitors.remove(&watch).is_some());
+        if still_set == Some(true)
+            && let Some(watcher) = process::try_self_pid()
+        {
+            send::signal(callee, Signal::Demonitor { watcher, reference: watch });
+        }
+    }
+    result
 }
 
 /// Rule 3.

@@ -8,23 +8,25 @@
 //!    are noted), link and monitor requests in it are answered `noproc`.
 //! 4. Callers that wait for a dropped `Reply` learn the reason. Linked processes get `Exit`, watchers `Down`,
 //!    processes that this one watched `Demonitor`.
-//! 5. A crash is reported.
+//! 5. A crash is reported, with what was gathered before step 3 (`crash.rs`).
 
 use crate::{
     bound,
     call::{self, Broken},
+    crash::{Crash, panic_reason},
     event::{Down, Event, Exit},
     exit_rule::{self, Origin, Verdict},
     info,
     node::{self, Inner},
     pid::Pid,
-    reason::{DownReason, ExitReason, Panic},
+    reason::{DownReason, ExitReason},
     send,
     signal::Signal,
     state::{self, State},
+    system,
 };
 use engset_scheduler::{Doomed, Envelope, Handled, Hooks, LabelBuf, LongSchedule, Outcome, TaskId, current};
-use std::{any::Any, fmt::Write, mem, sync::Arc, sync::atomic::Ordering};
+use std::{fmt::Write, mem, sync::atomic::Ordering};
 
 /// Nanoseconds of the unit in which deadlines travel, as a power of two: about a millisecond.
 const EXPIRY_SHIFT: u32 = 20;
@@ -115,6 +117,10 @@ impl Hooks for Inner {
                 info::answer(me, caller, reference);
                 Handled::Done
             }
+            Signal::System(system) => match system::arrived(*system) {
+                Some(request) => Handled::Deliver(request),
+                None => Handled::Done,
+            },
             Signal::Poke => {
                 current::poke_self();
                 Handled::Done
@@ -181,6 +187,7 @@ impl Hooks for Inner {
         if crashed {
             self.reports.count_crash();
         }
+        let crash = Crash::gather(me, crashed);
         // Step 3.
         current::close_mailbox();
         // Step 4.
@@ -188,8 +195,8 @@ impl Hooks for Inner {
             tell(me, &reason, state);
         }
         // Step 5.
-        if crashed && let Some(panic) = reason.panic() {
-            self.reports.crashed(me, name.as_deref(), panic);
+        if let Some(crash) = crash {
+            self.reports.crashed(&crash, name.as_deref(), &reason);
         }
     }
 
@@ -197,10 +204,9 @@ impl Hooks for Inner {
         send::undeliverable(signal, false);
     }
 
-    fn dead_letter(&self, message: &Envelope) {
+    fn dead_letter(&self, to: TaskId, message: &Envelope) {
         bound::taken(message);
-        self.dead_letters.fetch_add(1, Ordering::Relaxed);
-        tracing::trace!(target: "engset", message = message.type_name(), "dead letter");
+        self.dead_letters.arrived(Pid::new(self.id, to), message.type_name());
     }
 
     fn stop(&self, _task: TaskId) {
@@ -272,22 +278,4 @@ fn tell(me: Pid, reason: &ExitReason, mut state: State) {
     for (reference, watch) in state.monitors {
         send::signal(watch.target, Signal::Demonitor { watcher: me, reference });
     }
-}
-
-/// What is known of a panic: the payload's text, and what the hook saw of it.
-fn panic_reason(payload: &(dyn Any + Send)) -> ExitReason {
-    let noted =
-        state::with_existing(|state| state.rare.as_mut().and_then(|rare| rare.panic.take())).flatten();
-    let message = match payload.downcast_ref::<&'static str>() {
-        Some(text) => (*text).to_owned(),
-        None => match payload.downcast_ref::<String>() {
-            Some(text) => text.clone(),
-            None => "a panic whose payload is not a text".to_owned(),
-        },
-    };
-    let panic = match noted {
-        Some(panic) if panic.message == message => panic,
-        _ => Panic { message, location: String::new(), backtrace: None },
-    };
-    ExitReason::Panic(Arc::new(panic))
 }

@@ -9,7 +9,7 @@ use crate::{
     reductions::price,
     send,
     signal::Signal,
-    state,
+    state::{self, Ancestor},
 };
 use engset_scheduler::{
     Priority,
@@ -41,6 +41,9 @@ pub struct ProcessInfo {
     pub watchers: Vec<Pid>,
     /// Does it trap exits?
     pub traps_exits: bool,
+    /// Who started it, who started that one, and so on, if that was recorded
+    /// ([`Builder::ancestry`](crate::Builder::ancestry)); at most 16.
+    pub ancestors: Vec<Ancestor>,
 }
 
 /// What is known of a process; `None`: it is dead.
@@ -112,6 +115,7 @@ fn collect(me: Pid) -> Option<ProcessInfo> {
         monitors: Vec::new(),
         watchers: Vec::new(),
         traps_exits: false,
+        ancestors: Vec::new(),
     };
     state::with_existing(|state| {
         info.names = state
@@ -125,6 +129,7 @@ fn collect(me: Pid) -> Option<ProcessInfo> {
         info.watchers =
             state.watchers.iter().map(|(_, pid)| *pid).filter(|pid| pid.outside_waiter().is_none()).collect();
         info.traps_exits = state.traps;
+        info.ancestors = state.ancestors.as_deref().unwrap_or_default().to_vec();
     });
     Some(info)
 }

@@ -11,6 +11,7 @@
 //! | `process`, `builder`, `server` | plain processes, options, processes without a stack |
 //! | `send`, `mailbox`, `call`, `bound`, `alias` | the ways of a message |
 //! | `relations`, `state`, `hooks` | links and monitors: asking for them, keeping them, dying |
+//! | `system`, `crash`, `dead_letters` | requests to the general part of a process; what is reported |
 //! | `names`, `timers`, `local`, `info` | as they say |
 //! | `blocking`, `future` | waiting for what is not a process |
 //! | `node`, `config`, `run`, `report` | nodes |
@@ -28,6 +29,8 @@ mod bound;
 mod builder;
 mod call;
 pub mod config;
+mod crash;
+mod dead_letters;
 mod error;
 mod event;
 mod exit_rule;
@@ -49,6 +52,7 @@ mod send;
 mod server;
 mod signal;
 mod state;
+mod system;
 mod timers;
 
 pub use {
@@ -58,6 +62,8 @@ pub use {
     builder::{BuildError, Builder},
     call::{DEFAULT_CALL_TIMEOUT, Reply},
     config::Config,
+    crash::{CrashDetails, caught, report_caught},
+    dead_letters::DeadLetter,
     engset_macros::preemptible,
     engset_scheduler::{Priority, Random, WorkerMetrics, current::Activity, envelope_memory},
     error::{CallError, NameError, RunError, SendError, SpawnError, StartError},
@@ -73,7 +79,10 @@ pub use {
     reason::{DownReason, ExitReason, Panic},
     reductions::{reduce, reductions_left, yield_now},
     relations::{demonitor, exit, exit_self, kill, link, monitor, monitor_name, trap_exits, unlink},
+    report::permit_report,
     run::{run, run_with},
     server::{Flow, Server, serve, serve_with},
+    state::Ancestor,
+    system::{System, SystemRequest, call_system, receive_system, send_system},
     timers::{Timer, TimerRef, exit_after, send_after, send_at, send_interval, start_timer},
 };

@@ -6,6 +6,7 @@
 use crate::{
     bound::Bounds,
     config::Config,
+    dead_letters::DeadLetters,
     error::{RunError, StartError},
     names::Names,
     pid::Pid,
@@ -48,7 +49,7 @@ pub(crate) struct Inner {
     pub(crate) names: Names,
     pub(crate) bounds: Bounds,
     pub(crate) reports: Reports,
-    pub(crate) dead_letters: AtomicUsize,
+    pub(crate) dead_letters: DeadLetters,
     pub(crate) expired: AtomicUsize,
     waiters: Mutex<HashMap<u64, mpsc::Sender<Envelope>>>,
 }
@@ -188,7 +189,7 @@ impl Node {
             bounds: Bounds::default(),
             reports: Reports::new(&config),
             config,
-            dead_letters: AtomicUsize::new(0),
+            dead_letters: DeadLetters::default(),
             expired: AtomicUsize::new(0),
             waiters: Mutex::new(HashMap::new()),
         });
@@ -245,12 +246,6 @@ impl Node {
     #[must_use]
     pub fn metrics(&self) -> Vec<engset_scheduler::WorkerMetrics> {
         self.scheduler.metrics()
-    }
-
-    /// Messages that came for processes that were dead.
-    #[must_use]
-    pub fn dead_letters(&self) -> usize {
-        self.inner.dead_letters.load(Ordering::Relaxed)
     }
 
     /// Requests that were not received because their callers had given up.

@@ -5,7 +5,13 @@
 //! second. Reports go to `tracing`; if no subscriber was installed they go to standard error, for a crash
 //! that nobody sees is worse.
 
-use crate::{config::Config, pid::Pid, reason::Panic, state};
+use crate::{
+    config::Config,
+    crash::{self, Crash},
+    pid::Pid,
+    reason::{ExitReason, Panic},
+    state,
+};
 use engset_scheduler::{LongSchedule, current};
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
@@ -24,6 +30,8 @@ pub(crate) struct Reports {
     window: Mutex<Window>,
     /// The same for long schedules: one kind must not use up the other's.
     schedules: Mutex<Window>,
+    /// And for what the behaviours report.
+    behaviours: Mutex<Window>,
     crashes: AtomicU64,
     long_queues: AtomicU64,
 }
@@ -41,6 +49,7 @@ impl Reports {
             per_second: config.get_reports(),
             window: Mutex::new(Window { second: 0, written: 0, suppressed: 0 }),
             schedules: Mutex::new(Window { second: 0, written: 0, suppressed: 0 }),
+            behaviours: Mutex::new(Window { second: 0, written: 0, suppressed: 0 }),
             crashes: AtomicU64::new(0),
             long_queues: AtomicU64::new(0),
         }
@@ -58,20 +67,31 @@ impl Reports {
 
     /// A process has crashed: not one that was ended by another's crash.
     #[cold]
-    pub(crate) fn crashed(&self, pid: Pid, name: Option<&str>, panic: &Panic) {
+    pub(crate) fn crashed(&self, crash: &Crash, name: Option<&str>, reason: &ExitReason) {
         let Some(suppressed) = self.permit(&self.window) else { return };
         let name = name.unwrap_or("");
-        tracing::error!(target: "engset", %pid, name, location = panic.location, suppressed, "process crashed: {}", panic.message);
+        let (pid, details) = (crash.pid, &crash.details);
+        let backtrace = reason.panic().and_then(|panic| panic.backtrace.as_deref());
+        tracing::error!(
+            target: "engset",
+            report = "crash",
+            %pid,
+            name,
+            behaviour = details.behaviour,
+            ancestors = %crash.ancestors(),
+            last_message = details.last_message,
+            state = details.state,
+            mailbox_len = crash.mailbox_len,
+            links = %crash.links(),
+            %reason,
+            location = crash::place(reason),
+            uptime = crash.uptime.map(|uptime| uptime.as_secs_f64()),
+            backtrace,
+            suppressed,
+            "{}", crash::headline(reason)
+        );
         if !tracing::dispatcher::has_been_set() {
-            let more =
-                if suppressed > 0 { format!(" ({suppressed} reports left out)") } else { String::new() };
-            let backtrace = panic.backtrace.as_deref().map(|trace| format!("\n{trace}")).unwrap_or_default();
-            write_line(&format!(
-                "engset: process {pid}{}{name} crashed at {}: {}{more}{backtrace}",
-                if name.is_empty() { "" } else { " " },
-                panic.location,
-                panic.message
-            ));
+            write_line(&as_text(crash, name, reason, suppressed));
         }
     }
 
@@ -102,9 +122,23 @@ impl Reports {
     }
 
     /// Would a report be written now?
-    fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         let window = crate::node::lock(&self.window);
         window.written < self.per_second || window.second != current::now() / 1_000_000_000
+    }
+
+    /// The same; if not, it is counted as left out.
+    pub(crate) fn has_room_or_leave_out(&self) -> bool {
+        let room = self.has_room();
+        if !room {
+            self.leave_out();
+        }
+        room
+    }
+
+    /// A report was not written, for want of room.
+    pub(crate) fn leave_out(&self) {
+        crate::node::lock(&self.window).suppressed += 1;
     }
 
     /// May one more be written? Then, how many were left out since the last.
@@ -124,6 +158,13 @@ impl Reports {
     }
 }
 
+/// May a behaviour write a report of its own through `tracing` now? Then, how many were left out since the last. The
+/// limit is that of crash reports ([`Config::crash_reports_per_second`]), counted apart. For the behaviours.
+#[must_use]
+pub fn permit_report() -> Option<u64> {
+    crate::node::with_current(|node| node.reports.permit(&node.reports.behaviours)).flatten()
+}
+
 impl crate::Node {
     /// How often a mailbox has grown to [`Config::mailbox_alarm`] messages.
     #[must_use]
@@ -136,6 +177,37 @@ impl crate::Node {
     pub fn crashes(&self) -> u64 {
         self.inner.reports.crashes()
     }
+}
+
+/// A crash report for standard error.
+fn as_text(crash: &Crash, name: &str, reason: &ExitReason, suppressed: u64) -> String {
+    let (pid, details) = (crash.pid, &crash.details);
+    let space = if name.is_empty() { "" } else { " " };
+    let mut text = match reason.panic() {
+        Some(panic) => {
+            format!("engset: process {pid}{space}{name} crashed at {}: {}", panic.location, panic.message)
+        }
+        None => format!("engset: process {pid}{space}{name} ended: {reason}"),
+    };
+    if suppressed > 0 {
+        text.push_str(&format!(" ({suppressed} reports left out)"));
+    }
+    let ancestors = crash.ancestors().to_string();
+    let parts = [
+        ("", details.behaviour),
+        ("last message ", details.last_message.as_deref()),
+        ("state ", details.state.as_deref()),
+        ("started by ", (!ancestors.is_empty()).then_some(&*ancestors)),
+    ];
+    let parts: Vec<_> =
+        parts.into_iter().filter_map(|(what, part)| part.map(|part| format!("{what}{part}"))).collect();
+    if !parts.is_empty() {
+        text.push_str(&format!(" [{}]", parts.join("; ")));
+    }
+    if let Some(backtrace) = reason.panic().and_then(|panic| panic.backtrace.as_deref()) {
+        text.push_str(&format!("\n{backtrace}"));
+    }
+    text
 }
 
 fn write_line(line: &str) {

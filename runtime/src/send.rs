@@ -3,7 +3,7 @@
 use crate::{
     bound,
     call::{self, Broken},
-    node,
+    dead_letters, hooks, node,
     pid::{Address, Pid},
     reason::{DownReason, ExitReason},
     signal::Signal,
@@ -61,6 +61,16 @@ pub(crate) fn undeliverable(envelope: Envelope, gone: bool) {
         Signal::Inspect { caller, reference } => {
             call::break_off(caller, Broken::down(reference, DownReason::NoProc))
         }
+        Signal::System(system) => {
+            // In a mailbox that closes the reply itself tells the reason, when it is dropped (`call.rs`).
+            if let Some((caller, reference)) = system.call
+                && !hooks::is_ending()
+            {
+                let reason = if gone { DownReason::NoConnection } else { DownReason::NoProc };
+                call::break_off(caller, Broken::down(reference, reason));
+            }
+            current::drop_outside(system);
+        }
         Signal::Aliased { message, .. } => current::drop_outside(message),
         Signal::Exit(_)
         | Signal::Unlink { .. }
@@ -84,7 +94,9 @@ impl<M: Send + 'static> Address<M> {
     #[inline(always)]
     pub fn send(self, message: M) {
         // What comes back is dropped: the receiver is dead, or its policy drops it.
-        drop(self.deliver(message));
+        if let Err(SendError::Dead(message)) = self.deliver(message) {
+            dead_letters::sent_to_dead(self.pid(), message);
+        }
     }
 
     /// Sends a message, and tells if it certainly did not arrive. `Ok` is no promise that it does.

@@ -6,10 +6,17 @@
 //! the function returns. The behaviours of the standard library stand on this.
 
 use crate::{
-    event::Received, mailbox::open, pid::Address, process::self_pid, reason::ExitReason, reductions::price,
+    crash::{self, CrashDetails},
+    event::Received,
+    mailbox::open,
+    pid::Address,
+    process::self_pid,
+    reason::ExitReason,
+    reductions::price,
     state,
+    system::SystemRequest,
 };
-use engset_scheduler::{Body, Step, current};
+use engset_scheduler::{Body, Kind, Step, current};
 
 /// A process as a value: between two calls of [`Server::handle`] it owns no stack.
 ///
@@ -55,6 +62,25 @@ pub trait Server: Send + 'static {
     ///
     /// An exit signal that is not trapped ends the process between two calls, or in one that waits.
     fn handle(&mut self, received: Received<Self::Message>) -> Flow;
+
+    /// Called for each system request ([`call_system`](crate::call_system)). One that is dropped is not supported: its
+    /// caller gets an error. So do all, if this is not overridden.
+    ///
+    /// # Signals
+    ///
+    /// As [`Server::handle`].
+    fn system(&mut self, request: SystemRequest) -> Flow {
+        drop(request);
+        Flow::Continue
+    }
+
+    /// Called if the server has panicked, or stopped with a reason that is not orderly, and a report will be written:
+    /// what a reader shall know of it. It must not wait. A panic in it is caught.
+    ///
+    /// A server that has stopped is reported if it tells its behaviour here; one that has panicked always is.
+    fn describe(&self, details: &mut CrashDetails) {
+        let _ = details;
+    }
 }
 
 /// How a server goes on.
@@ -129,32 +155,55 @@ where
 }
 
 /// The body of a server.
-pub(crate) struct Serving<S> {
+pub(crate) struct Serving<S: Server> {
     server: S,
     started: bool,
     bounded: bool,
+    /// Within a step. If it is dropped so, it is being unwound.
+    running: bool,
+    /// When it started, on the scheduler's coarse clock.
+    born: u64,
 }
 
 impl<S: Server> Serving<S> {
     pub(crate) fn new(server: S) -> Self {
-        Serving { server, started: false, bounded: false }
+        Serving { server, started: false, bounded: false, running: false, born: 0 }
     }
 }
 
 impl<S: Server> Body for Serving<S> {
     #[inline]
     fn step(&mut self) -> Step {
+        self.running = true;
+        let step = self.run();
+        self.running = false;
+        step
+    }
+}
+
+impl<S: Server> Serving<S> {
+    #[inline(always)]
+    fn run(&mut self) -> Step {
         if !self.started {
             self.started = true;
             self.bounded = current::is_current_marked();
+            self.born = current::coarse_now();
             if let Flow::Stop(reason) = self.server.start(Address::new(self_pid())) {
-                return stop(reason);
+                return self.stop(reason);
             }
         }
         while let Some(envelope) = current::next() {
-            let Some(received) = open(envelope, self.bounded) else { continue };
-            if let Flow::Stop(reason) = self.server.handle(received) {
-                return stop(reason);
+            let flow = if envelope.kind() == Kind::Event && envelope.is::<SystemRequest>() {
+                match envelope.take() {
+                    Ok(request) => self.server.system(request),
+                    Err(_) => Flow::Continue,
+                }
+            } else {
+                let Some(received) = open(envelope, self.bounded) else { continue };
+                self.server.handle(received)
+            };
+            if let Flow::Stop(reason) = flow {
+                return self.stop(reason);
             }
             current::pay(price::RECEIVE);
             if current::is_used_up() {
@@ -163,12 +212,24 @@ impl<S: Server> Body for Serving<S> {
         }
         Step::Idle
     }
+
+    #[cold]
+    fn stop(&mut self, reason: ExitReason) -> Step {
+        if !reason.is_orderly() {
+            crash::note(&self.server, self.born, false);
+        }
+        if !reason.is_normal() {
+            state::with(|state| state.reason.get_or_insert(reason).clone());
+        }
+        Step::Done
+    }
 }
 
-#[cold]
-fn stop(reason: ExitReason) -> Step {
-    if !reason.is_normal() {
-        state::with(|state| state.reason.get_or_insert(reason).clone());
+impl<S: Server> Drop for Serving<S> {
+    fn drop(&mut self) {
+        // A doomed one has a reason already; what is left is a panic. (The panic has been caught when this runs.)
+        if self.running && state::with_existing(|state| state.reason.is_none()).unwrap_or(true) {
+            crash::note(&self.server, self.born, true);
+        }
     }
-    Step::Done
 }

@@ -11,6 +11,7 @@
 //! | `Down` | a monitored process that ended | an event, or the end of a call, if the monitor is still set |
 //! | `Aliased` | `Alias::send` | a message, if the alias is active |
 //! | `Inspect` | `process_info`, `is_alive` | answers with what it knows of itself |
+//! | `System` | `send_system`, `call_system` | something to receive, if a server takes it; else it is dropped |
 //! | `Poke` | a waker, a mailbox that has room again | ends the wait of the process |
 //! | `Survived` | a process, to itself, that drops a `Reply` while it unwinds | tells the caller, if it still lives |
 //!
@@ -22,6 +23,7 @@ use crate::{
     exit_rule::Origin,
     pid::Pid,
     reason::{DownReason, ExitReason},
+    system::SystemRequest,
 };
 use engset_scheduler::Envelope;
 
@@ -35,6 +37,7 @@ pub(crate) enum Signal {
     Down { reference: MonitorRef, reason: DownReason },
     Aliased { alias: u64, message: Envelope },
     Inspect { caller: Pid, reference: u64 },
+    System(Box<SystemSignal>),
     Poke,
     Survived,
 }
@@ -43,6 +46,12 @@ pub(crate) struct ExitSignal {
     pub(crate) from: Pid,
     pub(crate) reason: ExitReason,
     pub(crate) origin: Origin,
+}
+
+pub(crate) struct SystemSignal {
+    pub(crate) request: SystemRequest,
+    /// The caller and its call, if somebody waits for an answer.
+    pub(crate) call: Option<(Pid, u64)>,
 }
 
 impl Signal {

@@ -13,6 +13,7 @@ use hashbrown::{HashMap, HashSet};
 use smallvec::SmallVec;
 use std::{
     any::{Any, TypeId},
+    fmt,
     sync::Arc,
 };
 
@@ -27,6 +28,8 @@ pub(crate) struct State {
     pub(crate) links: Links,
     pub(crate) monitors: HashMap<MonitorRef, Watch>,
     pub(crate) rare: Option<Box<Rare>>,
+    /// Who started it, who started that one, and so on; recorded if the builder was told to.
+    pub(crate) ancestors: Option<Arc<[Ancestor]>>,
 }
 
 /// What few processes have.
@@ -43,6 +46,46 @@ pub(crate) struct Rare {
     /// Calls whose `Reply` was dropped by unwinding: they learn the reason when it is known.
     pub(crate) abandoned: Vec<(Pid, u64)>,
     pub(crate) bound: Option<Arc<crate::bound::Bound>>,
+    /// Itself and its ancestors: what its children get. Made for the first child.
+    pub(crate) lineage: Option<Arc<[Ancestor]>>,
+    pub(crate) noted: Option<Box<crate::crash::Noted>>,
+}
+
+/// The most ancestors that are recorded: the nearest ones. A chain of processes that each start the next must not
+/// grow for ever.
+const MOST_ANCESTORS: usize = 16;
+
+/// A process that has started another, or has started one that has, and so on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ancestor {
+    /// Who.
+    pub pid: Pid,
+    /// Its name at the time when it first started a process.
+    pub name: Option<Arc<str>>,
+}
+
+impl fmt::Display for Ancestor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "{name}{}", self.pid),
+            None => self.pid.fmt(f),
+        }
+    }
+}
+
+/// What the children of the process that runs get as their ancestors. The list is shared by all of them.
+pub(crate) fn lineage(me: Pid) -> Option<Arc<[Ancestor]>> {
+    with(|state| {
+        let above = state.ancestors.clone();
+        let rare = state.rare();
+        let name = rare.names.first().map(|(name, _)| Arc::clone(name));
+        let lineage = rare.lineage.get_or_insert_with(|| {
+            let above = above.iter().flat_map(|above| above.iter().cloned());
+            std::iter::once(Ancestor { pid: me, name }).chain(above).take(MOST_ANCESTORS).collect()
+        });
+        Arc::clone(lineage)
+    })
 }
 
 /// A monitor that this process has set.

@@ -71,6 +71,8 @@ pub struct Settings {
     pub stack_size: Option<usize>,
     /// Mark it: [`crate::current::is_marked`] finds the mark.
     pub marked: bool,
+    /// A flag for the hooks of the crate above: [`crate::current::is_subject_flagged`] finds it.
+    pub flagged: bool,
 }
 
 /// When a task is chosen among those that can run on a worker.

@@ -262,6 +262,12 @@ impl Envelope {
         self.raw().serial == serial as u32
     }
 
+    /// The serial number that it bears, of which it has the low half: the latest one up to `now`.
+    pub(crate) fn serial_before(&self, now: u64) -> u64 {
+        let serial = (now & !u64::from(u32::MAX)) | u64::from(self.raw().serial);
+        if serial > now { serial.wrapping_sub(1 << 32) } else { serial }
+    }
+
     /// Into a queue (rule 1).
     #[inline(always)]
     pub(crate) fn into_link(self) -> NonNull<Link> {

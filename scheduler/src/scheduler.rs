@@ -249,7 +249,8 @@ impl Scheduler {
         settings: Settings,
     ) -> Result<TaskId, SpawnError> {
         let class = self.shared.class_of(settings.stack_size)?;
-        let seed = Seed { body, extension, priority: settings.priority, class, marked: settings.marked };
+        let Settings { priority, marked, flagged, .. } = settings;
+        let seed = Seed { body, extension, priority, class, marked, flagged };
         let limit = SpawnError::Limit { limit: self.shared.slab.limit() };
         if self.shared.systematic {
             let worker = self.shared.worker(1).ok_or(SpawnError::Stopped)?;

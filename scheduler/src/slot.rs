@@ -61,6 +61,8 @@ pub(crate) const TIMED_OUT: u8 = 1 << 2;
 pub(crate) const POKED: u8 = 1 << 3;
 /// `bits`: it is ending; it cannot wait any more.
 pub(crate) const ENDING: u8 = 1 << 4;
+/// `bits`: the flag of the crate above ([`crate::Settings::flagged`]); for life.
+pub(crate) const FLAGGED: u8 = 1 << 5;
 
 /// `queued`: the crate above wants sends to this task to take its slow path.
 const MARKED: u32 = 1 << 31;
@@ -434,9 +436,10 @@ impl<'a> Private<'a> {
         priority: u8,
         class: u8,
         marked: bool,
+        flagged: bool,
     ) -> u64 {
         debug_assert_eq!(self.state(), State::Free);
-        self.0.bits.set(0);
+        self.0.bits.set(if flagged { FLAGGED } else { 0 });
         self.0.priority.set(priority);
         self.0.class.set(class);
         self.0.waited.set(State::Free);

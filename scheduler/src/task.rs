@@ -99,8 +99,8 @@ pub trait Hooks: Any + Send + Sync {
     /// A signal came for a task that has ended.
     fn undeliverable(&self, signal: Envelope);
 
-    /// A message came for a task that has ended, or expired. It is dropped after this call.
-    fn dead_letter(&self, message: &Envelope);
+    /// A message came for a task that has ended. It is dropped after this call.
+    fn dead_letter(&self, to: TaskId, message: &Envelope);
 
     /// The scheduler stops: the task must end.
     fn stop(&self, task: TaskId);

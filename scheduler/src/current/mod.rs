@@ -212,7 +212,8 @@ pub fn spawn(
             Err(error) => return Some(Err(error)),
         },
     };
-    let seed = Seed { body, extension, priority: settings.priority, class, marked: settings.marked };
+    let Settings { priority, marked, flagged, .. } = settings;
+    let seed = Seed { body, extension, priority, class, marked, flagged };
     let spawned = worker.spawn(seed);
     if worker.queue_len().is_multiple_of(32) {
         worker.level();
@@ -453,6 +454,13 @@ pub fn is_current_marked() -> bool {
 #[must_use]
 pub fn is_subject_marked() -> bool {
     worker().and_then(Worker::subject).is_some_and(Slot::is_marked)
+}
+
+/// Is the task that a hook is called for, or that runs, flagged ([`Settings::flagged`])?
+#[must_use]
+pub fn is_subject_flagged() -> bool {
+    let Some(section) = Section::enter() else { return false };
+    section.worker.subject().is_some_and(|slot| section.worker.private(slot).has(crate::slot::FLAGGED))
 }
 
 /// Is the task that runs, or that a hook is called for, ending?

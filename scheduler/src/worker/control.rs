@@ -52,6 +52,7 @@ pub(crate) struct Seed {
     pub(crate) priority: Priority,
     pub(crate) class: StackClass,
     pub(crate) marked: bool,
+    pub(crate) flagged: bool,
 }
 
 /// The answer to a timer order that went to another worker.
@@ -169,7 +170,8 @@ impl Worker {
         let Some(slot) = self.shared.slab.get(index) else { return Err(seed) };
         let task = self.private(slot);
         let priority = seed.priority as u8;
-        let serial = task.revive(seed.body, seed.extension, priority, seed.class.0, seed.marked);
+        let serial =
+            task.revive(seed.body, seed.extension, priority, seed.class.0, seed.marked, seed.flagged);
         if self.stopping.get() {
             task.set(DOOMED);
         }

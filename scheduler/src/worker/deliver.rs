@@ -286,18 +286,19 @@ impl Worker {
             if envelope.is_for(serial) {
                 self.put(task, envelope);
             } else {
-                self.dispose(envelope);
+                let to = TaskId::new(self.shared.slab.index_of(task.slot()), envelope.serial_before(serial));
+                self.dispose(to, envelope);
             }
         }
     }
 
     /// For an envelope whose receiver is dead.
     #[cold]
-    pub(crate) fn dispose(&self, envelope: Envelope) {
+    pub(crate) fn dispose(&self, to: TaskId, envelope: Envelope) {
         match envelope.kind() {
             Kind::Signal => self.shared.hooks.undeliverable(envelope),
             Kind::Message => {
-                self.shared.hooks.dead_letter(&envelope);
+                self.shared.hooks.dead_letter(to, &envelope);
                 self.drop_outside(envelope);
             }
             Kind::Event | Kind::Reply => self.drop_outside(envelope),
@@ -480,13 +481,14 @@ impl Worker {
     /// Ends the life of a task's mailbox: its number matches no more, and what is in it is disposed of.
     pub(crate) fn close_mailbox(&self, task: Private<'_>) {
         task.set(ENDING);
+        let ended = self.task_id(task.slot());
         task.end();
         drop(task.take_answer());
         while let Some(envelope) = task.pop_inner() {
-            self.dispose(envelope);
+            self.dispose(ended, envelope);
         }
         while let Some(envelope) = task.pop_outer() {
-            self.dispose(envelope);
+            self.dispose(ended, envelope);
         }
         task.clear(SIGNALLED);
         if task.slot().remote.has_links() {

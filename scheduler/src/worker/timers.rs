@@ -217,7 +217,7 @@ impl Worker {
             Timed::Send { to, envelope } => {
                 self.metrics.fired.add(1);
                 if let Err(envelope) = self.send(to, envelope) {
-                    self.dispose(envelope);
+                    self.dispose(to, envelope);
                 }
                 self.flush();
             }
