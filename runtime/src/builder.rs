@@ -7,6 +7,7 @@ use crate::{
     event::MonitorRef,
     names::Message,
     node::{self, Node},
+    observe::Seen,
     pid::Pid,
     process::{Entry, Once, try_self_pid},
     reductions::price,
@@ -216,6 +217,7 @@ impl Builder {
         }
         if let Some(name) = &self.name {
             node.inner.names.fill(name, reserved, pid, E::message());
+            node.inner.tell(Seen::Named { pid, name });
         }
         Ok(E::handle(pid))
     }
@@ -299,6 +301,7 @@ impl Builder {
             }
             if let Some(name) = &self.name {
                 node.names.fill(name, reserved, pid, message);
+                node.tell(Seen::Named { pid, name });
             }
         });
         if self.link {

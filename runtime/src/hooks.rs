@@ -17,6 +17,7 @@ use crate::{
     exit_rule::{self, Origin, Verdict},
     info,
     node::{self, Inner},
+    observe::Seen,
     pid::Pid,
     reason::{DownReason, ExitReason, Panic},
     send,
@@ -59,6 +60,7 @@ pub(crate) fn is_ending() -> bool {
 
 impl Hooks for Inner {
     fn signal(&self, task: TaskId, envelope: Envelope) -> Handled {
+        self.tell_acted(task, &envelope);
         let Ok(signal) = envelope.take::<Signal>() else { return Handled::Done };
         let me = Pid::new(self.id, task);
         match signal {
@@ -171,7 +173,11 @@ impl Hooks for Inner {
         };
         if crashed {
             self.reports.count_crash();
+            if let Some(panic) = reason.panic() {
+                self.tell(Seen::Crashed { pid: me, panic });
+            }
         }
+        self.tell(Seen::Ended { pid: me, reason: &reason });
         // Step 3.
         current::close_mailbox();
         // Step 4.
@@ -190,8 +196,7 @@ impl Hooks for Inner {
 
     fn dead_letter(&self, message: &Envelope) {
         bound::taken(message);
-        self.dead_letters.fetch_add(1, Ordering::Relaxed);
-        tracing::trace!(target: "engset", message = message.type_name(), "dead letter");
+        self.dead_letter_of(message.type_name());
     }
 
     fn stop(&self, _task: TaskId) {
@@ -213,9 +218,22 @@ impl Hooks for Inner {
         self.reports.long_queue(pid, self.names.name_of(pid).as_deref(), messages);
     }
 
+    fn observed(&self, seen: engset_scheduler::Seen<'_>) {
+        self.relay(seen);
+    }
+
     fn long_schedule(&self, report: LongSchedule) {
         let pid = Pid::new(self.id, report.task);
         self.reports.long_schedule(pid, self.names.name_of(pid).as_deref(), &report);
+    }
+}
+
+impl Inner {
+    /// A message of this type finds its receiver dead.
+    pub(crate) fn dead_letter_of(&self, message: &'static str) {
+        self.dead_letters.fetch_add(1, Ordering::Relaxed);
+        self.tell(Seen::DeadLetter { message });
+        tracing::trace!(target: "engset", message, "dead letter");
     }
 }
 
@@ -250,7 +268,10 @@ fn tell(me: Pid, reason: &ExitReason, mut state: State) {
     for (caller, reference) in rare.abandoned {
         call::break_off(caller, Broken::down(reference, DownReason::Exited(reason.clone())));
     }
-    for peer in state.links.active() {
+    // In an order that is the same in each run: the maps' is not.
+    let mut peers: Vec<_> = state.links.active().collect();
+    peers.sort_unstable();
+    for peer in peers {
         send::signal(peer, Signal::exit(me, reason.clone(), Origin::Link));
     }
     for (reference, watcher) in state.watchers {
@@ -260,7 +281,9 @@ fn tell(me: Pid, reason: &ExitReason, mut state: State) {
             Some(call) => call::break_off(watcher, Broken::down(call, reason)),
         }
     }
-    for (reference, watch) in state.monitors {
+    let mut monitors: Vec<_> = state.monitors.into_iter().collect();
+    monitors.sort_unstable_by_key(|(reference, _)| *reference);
+    for (reference, watch) in monitors {
         send::signal(watch.target, Signal::Demonitor { watcher: me, reference });
     }
 }

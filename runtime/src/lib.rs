@@ -13,7 +13,7 @@
 //! | `relations`, `state`, `hooks` | links and monitors: asking for them, keeping them, dying |
 //! | `names`, `timers`, `local`, `info` | as they say |
 //! | `blocking`, `future` | waiting for what is not a process |
-//! | `node`, `config`, `run`, `report` | nodes |
+//! | `node`, `config`, `run`, `report`, `observe` | nodes |
 //!
 //! # Invariants
 //!
@@ -38,6 +38,7 @@ mod local;
 mod mailbox;
 mod names;
 mod node;
+pub mod observe;
 mod pid;
 mod process;
 mod reason;
@@ -59,7 +60,7 @@ pub use {
     call::{DEFAULT_CALL_TIMEOUT, Reply},
     config::Config,
     engset_macros::preemptible,
-    engset_scheduler::{Priority, Random, WorkerMetrics, current::Activity, envelope_memory},
+    engset_scheduler::{Choice, Priority, Random, Script, WorkerMetrics, current::Activity, envelope_memory},
     error::{CallError, NameError, RunError, SendError, SpawnError, StartError},
     event::{Down, Event, Exit, Item, MonitorRef, Received},
     future::block_on,

@@ -62,7 +62,7 @@ impl Reports {
         let Some(suppressed) = self.permit(&self.window) else { return };
         let name = name.unwrap_or("");
         tracing::error!(target: "engset", %pid, name, location = panic.location, suppressed, "process crashed: {}", panic.message);
-        if !tracing::dispatcher::has_been_set() {
+        if !is_listened_to() {
             let more =
                 if suppressed > 0 { format!(" ({suppressed} reports left out)") } else { String::new() };
             let backtrace = panic.backtrace.as_deref().map(|trace| format!("\n{trace}")).unwrap_or_default();
@@ -81,7 +81,7 @@ impl Reports {
         let Some(suppressed) = self.permit(&self.schedules) else { return };
         let name = name.unwrap_or("");
         tracing::warn!(target: "engset", %pid, name, messages, suppressed, "long mailbox");
-        if !tracing::dispatcher::has_been_set() {
+        if !is_listened_to() {
             let space = if name.is_empty() { "" } else { " " };
             write_line(&format!("engset: {messages} messages wait for process {pid}{space}{name}"));
         }
@@ -91,7 +91,7 @@ impl Reports {
         let Some(suppressed) = self.permit(&self.schedules) else { return };
         let (name, time) = (name.unwrap_or(""), Duration::from_nanos(report.nanos));
         tracing::warn!(target: "engset", %pid, name, ?time, moved = report.moved, suppressed, "long schedule");
-        if !tracing::dispatcher::has_been_set() {
+        if !is_listened_to() {
             write_line(&format!(
                 "engset: process {pid}{}{name} has held its worker for {time:?} without a reduction point; \
                  {} others were moved. See engset::reduce, engset::preemptible, engset::blocking",
@@ -136,6 +136,12 @@ impl crate::Node {
     pub fn crashes(&self) -> u64 {
         self.inner.reports.crashes()
     }
+}
+
+/// Does a subscriber of this thread take what is reported? (One that was set for another thread, or has been taken
+/// away again, does not.)
+fn is_listened_to() -> bool {
+    tracing::dispatcher::get_default(|subscriber| !subscriber.is::<tracing::subscriber::NoSubscriber>())
 }
 
 fn write_line(line: &str) {

@@ -84,7 +84,9 @@ impl<M: Send + 'static> Address<M> {
     #[inline(always)]
     pub fn send(self, message: M) {
         // What comes back is dropped: the receiver is dead, or its policy drops it.
-        drop(self.deliver(message));
+        if let Err(unsent) = self.deliver(message) {
+            drop_unsent(self.pid(), unsent);
+        }
     }
 
     /// Sends a message, and tells if it certainly did not arrive. `Ok` is no promise that it does.
@@ -123,6 +125,16 @@ impl<M: Send + 'static> Address<M> {
         current::reduce(price::SEND);
         result
     }
+}
+
+/// What a plain send gives up: if its receiver is dead, a dead letter like those that find it dead on arrival.
+#[cold]
+#[inline(never)]
+fn drop_unsent<M>(to: Pid, unsent: SendError<M>) {
+    if matches!(unsent, SendError::Dead(_)) {
+        node::with_node(to.node(), |node| node.dead_letter_of(std::any::type_name::<M>()));
+    }
+    drop(unsent);
 }
 
 /// What is known of a process that a send has found dead.

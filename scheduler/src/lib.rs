@@ -43,6 +43,8 @@ mod blocking;
 #[cfg(not(loom))]
 mod carrier;
 #[cfg(not(loom))]
+mod choice;
+#[cfg(not(loom))]
 mod clock;
 #[cfg(not(loom))]
 mod config;
@@ -81,6 +83,7 @@ mod worker;
 
 #[cfg(not(loom))]
 pub use {
+    choice::{Choice, Script},
     clock::Random,
     config::{Config, MAX_WORKERS, Priority, Settings},
     envelope::{Envelope, Kind},
@@ -88,7 +91,7 @@ pub use {
     overflow::LabelBuf,
     scheduler::{Scheduler, SpawnError, StartError},
     slab::MAX_TASKS,
-    task::{Body, Doomed, Handled, Hooks, LongSchedule, Outcome, Step, TaskId},
+    task::{Body, Doomed, Handled, Hooks, LongSchedule, Outcome, Seen, Step, TaskId},
     worker::TimerHandle,
 };
 
