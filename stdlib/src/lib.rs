@@ -13,6 +13,7 @@
 //! | processes under keys | [`Registry`] |
 //! | one result | [`Task`] |
 //! | the same work on many items | [`TaskStream`] |
+//! | tests | [`testkit`] |
 //!
 //! And none at all for a process that just does one thing: [`spawn`](engset_runtime::spawn) it.
 
@@ -35,6 +36,7 @@ mod supervising;
 pub mod supervisor;
 pub mod task;
 pub mod task_stream;
+pub mod testkit;
 
 pub use {
     agent::Agent,
