@@ -61,5 +61,8 @@ pub use engset_runtime::{
 #[doc(inline)]
 pub use engset_stdlib as stdlib;
 
+#[doc(no_inline)]
+pub use engset_stdlib::testkit;
+
 pub mod guide;
 pub mod prelude;

@@ -7,6 +7,7 @@ use crate::{
     event::MonitorRef,
     names::Message,
     node::{self, Node},
+    observe::Seen,
     pid::Pid,
     process::{Entry, Once, try_self_pid},
     reductions::price,
@@ -170,7 +171,8 @@ impl Builder {
     /// As [`Builder::spawn`].
     pub fn serve<S: Server>(mut self, server: S) -> Result<crate::Address<S::Message>, BuildError> {
         self.serves = true;
-        let pid = self.start(OwnedBody::new(Serving::new(server)), None, Message::of::<S::Message>(), "serve")?;
+        let pid =
+            self.start(OwnedBody::new(Serving::new(server)), None, Message::of::<S::Message>(), "serve")?;
         Ok(crate::Address::new(pid))
     }
 
@@ -229,6 +231,7 @@ impl Builder {
         }
         if let Some(name) = &self.name {
             node.inner.names.fill(name, reserved, pid, E::message());
+            node.inner.tell(Seen::Named { pid, name });
         }
         Ok(E::handle(pid))
     }
@@ -320,6 +323,7 @@ impl Builder {
             }
             if let Some(name) = &self.name {
                 node.names.fill(name, reserved, pid, message);
+                node.tell(Seen::Named { pid, name });
             }
         });
         if self.link {

@@ -16,7 +16,8 @@
 //! | `crash_reports_per_second` | `ENGSET_CRASH_REPORTS_PER_SECOND` | reports | 10 |
 //! | `seed` | `ENGSET_SEED` | turns the systematic mode on | none |
 
-use std::{env, fmt, fs, io, path::Path, path::PathBuf, time::Duration};
+use crate::observe::{Observer, Watcher};
+use std::{env, fmt, fs, io, path::Path, path::PathBuf, sync::Arc, time::Duration};
 
 /// Settings of a node. See the [module](self) for the list.
 ///
@@ -34,6 +35,7 @@ pub struct Config {
     scheduler: engset_scheduler::Config,
     shutdown: Duration,
     reports: u32,
+    observer: Option<Watcher>,
 }
 
 impl Default for Config {
@@ -167,6 +169,7 @@ impl Config {
             scheduler: engset_scheduler::Config::default(),
             shutdown: Duration::from_secs(5),
             reports: 10,
+            observer: None,
         }
     }
 
@@ -208,6 +211,26 @@ impl Config {
         seed(seed: u64) => scheduler.seed;
         /// Name of the threads.
         name(name: String) => scheduler.name;
+    }
+
+    /// Systematic mode with this script: it decides in the place of the seed, which is for random numbers only.
+    #[must_use]
+    pub fn script(mut self, script: Arc<engset_scheduler::Script>) -> Self {
+        self.scheduler.script = Some(script);
+        self.scheduler.seed.get_or_insert(0);
+        self
+    }
+
+    /// Everything that processes do is told to this one.
+    #[must_use]
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.scheduler.observed = true;
+        self.observer = Some(Watcher(observer));
+        self
+    }
+
+    pub(crate) fn get_observer(&self) -> Option<&Watcher> {
+        self.observer.as_ref()
     }
 
     /// Overlays the settings of a TOML text.

@@ -11,6 +11,7 @@
 use crate::{
     bound,
     node::{self, Node, lock},
+    observe::Seen,
     pid::{Address, Pid},
     send,
 };
@@ -120,7 +121,11 @@ fn now_of(pid: Pid) -> u64 {
 #[cold]
 pub(crate) fn sent_to_dead<M>(to: Pid, message: M) {
     drop(message);
-    node::with_node(to.node(), |node| node.dead_letters.arrived(to, std::any::type_name::<M>()));
+    let message = std::any::type_name::<M>();
+    node::with_node(to.node(), |node| {
+        node.dead_letters.arrived(to, message);
+        node.tell(Seen::DeadLetter { message });
+    });
 }
 
 impl Node {

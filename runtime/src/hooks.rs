@@ -18,6 +18,7 @@ use crate::{
     exit_rule::{self, Origin, Verdict},
     info,
     node::{self, Inner},
+    observe::Seen,
     pid::Pid,
     reason::{DownReason, ExitReason},
     send,
@@ -61,6 +62,7 @@ pub(crate) fn is_ending() -> bool {
 
 impl Hooks for Inner {
     fn signal(&self, task: TaskId, envelope: Envelope) -> Handled {
+        self.tell_acted(task, &envelope);
         let Ok(signal) = envelope.take::<Signal>() else { return Handled::Done };
         let me = Pid::new(self.id, task);
         match signal {
@@ -144,6 +146,7 @@ impl Hooks for Inner {
             if let Some(state) = state::with_existing(mem::take) {
                 tell(me, &ExitReason::Normal, state);
             }
+            self.tell(Seen::Ended { pid: me, reason: &ExitReason::Normal });
             return;
         }
         // Step 1.
@@ -186,8 +189,12 @@ impl Hooks for Inner {
         };
         if crashed {
             self.reports.count_crash();
+            if let Some(panic) = reason.panic() {
+                self.tell(Seen::Crashed { pid: me, panic });
+            }
         }
         let crash = Crash::gather(me, crashed);
+        self.tell(Seen::Ended { pid: me, reason: &reason });
         // Step 3.
         current::close_mailbox();
         // Step 4.
@@ -207,6 +214,7 @@ impl Hooks for Inner {
     fn dead_letter(&self, to: TaskId, message: &Envelope) {
         bound::taken(message);
         self.dead_letters.arrived(Pid::new(self.id, to), message.type_name());
+        self.tell(Seen::DeadLetter { message: message.type_name() });
     }
 
     fn stop(&self, _task: TaskId) {
@@ -226,6 +234,10 @@ impl Hooks for Inner {
     fn long_queue(&self, task: TaskId, messages: u32) {
         let pid = Pid::new(self.id, task);
         self.reports.long_queue(pid, self.names.name_of(pid).as_deref(), messages);
+    }
+
+    fn observed(&self, seen: engset_scheduler::Seen<'_>) {
+        self.relay(seen);
     }
 
     fn long_schedule(&self, report: LongSchedule) {
@@ -265,7 +277,10 @@ fn tell(me: Pid, reason: &ExitReason, mut state: State) {
     for (caller, reference) in rare.abandoned {
         call::break_off(caller, Broken::down(reference, DownReason::Exited(reason.clone())));
     }
-    for peer in state.links.active() {
+    // In an order that is the same in each run: the maps' is not.
+    let mut peers: Vec<_> = state.links.active().collect();
+    peers.sort_unstable();
+    for peer in peers {
         send::signal(peer, Signal::exit(me, reason.clone(), Origin::Link));
     }
     for (reference, watcher) in state.watchers {
@@ -275,7 +290,9 @@ fn tell(me: Pid, reason: &ExitReason, mut state: State) {
             Some(call) => call::break_off(watcher, Broken::down(call, reason)),
         }
     }
-    for (reference, watch) in state.monitors {
+    let mut monitors: Vec<_> = state.monitors.into_iter().collect();
+    monitors.sort_unstable_by_key(|(reference, _)| *reference);
+    for (reference, watch) in monitors {
         send::signal(watch.target, Signal::Demonitor { watcher: me, reference });
     }
 }

@@ -14,7 +14,7 @@
 //! | `system`, `crash`, `dead_letters` | requests to the general part of a process; what is reported |
 //! | `names`, `timers`, `local`, `info` | as they say |
 //! | `blocking`, `future` | waiting for what is not a process |
-//! | `node`, `config`, `run`, `report` | nodes |
+//! | `node`, `config`, `run`, `report`, `observe` | nodes |
 //!
 //! # Invariants
 //!
@@ -41,6 +41,7 @@ mod local;
 mod mailbox;
 mod names;
 mod node;
+pub mod observe;
 mod pid;
 mod process;
 mod reason;
@@ -65,7 +66,7 @@ pub use {
     crash::{CrashDetails, caught, report_caught},
     dead_letters::DeadLetter,
     engset_macros::preemptible,
-    engset_scheduler::{Priority, Random, WorkerMetrics, current::Activity, envelope_memory},
+    engset_scheduler::{Choice, Priority, Random, Script, WorkerMetrics, current::Activity, envelope_memory},
     error::{CallError, NameError, RunError, SendError, SpawnError, StartError},
     event::{Down, Event, Exit, Item, MonitorRef, Received},
     future::block_on,

@@ -7,6 +7,7 @@
 use crate::{
     error::NameError,
     node,
+    observe::Seen,
     pid::{Address, Pid},
     process::self_pid,
     state,
@@ -198,6 +199,7 @@ fn register_as(name: Arc<str>, message: Option<Message>) -> Result<(), NameError
     let result = node::with_current(|node| node.names.insert(&name, Entry::Process(me, message)));
     if let Some(result) = result {
         result?;
+        node::with_current(|node| node.tell(Seen::Named { pid: me, name: &name }));
         state::with(|state| state.rare().names.push((name, 0)));
     }
     current::reduce(crate::reductions::price::OTHER);

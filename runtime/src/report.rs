@@ -90,7 +90,7 @@ impl Reports {
             suppressed,
             "{}", crash::headline(reason)
         );
-        if !tracing::dispatcher::has_been_set() {
+        if !is_listened_to() {
             write_line(&as_text(crash, name, reason, suppressed));
         }
     }
@@ -101,7 +101,7 @@ impl Reports {
         let Some(suppressed) = self.permit(&self.schedules) else { return };
         let name = name.unwrap_or("");
         tracing::warn!(target: "engset", %pid, name, messages, suppressed, "long mailbox");
-        if !tracing::dispatcher::has_been_set() {
+        if !is_listened_to() {
             let space = if name.is_empty() { "" } else { " " };
             write_line(&format!("engset: {messages} messages wait for process {pid}{space}{name}"));
         }
@@ -111,7 +111,7 @@ impl Reports {
         let Some(suppressed) = self.permit(&self.schedules) else { return };
         let (name, time) = (name.unwrap_or(""), Duration::from_nanos(report.nanos));
         tracing::warn!(target: "engset", %pid, name, ?time, moved = report.moved, suppressed, "long schedule");
-        if !tracing::dispatcher::has_been_set() {
+        if !is_listened_to() {
             write_line(&format!(
                 "engset: process {pid}{}{name} has held its worker for {time:?} without a reduction point; \
                  {} others were moved. See engset::reduce, engset::preemptible, engset::blocking",
@@ -208,6 +208,12 @@ fn as_text(crash: &Crash, name: &str, reason: &ExitReason, suppressed: u64) -> S
         text.push_str(&format!("\n{backtrace}"));
     }
     text
+}
+
+/// Does a subscriber of this thread take what is reported? (One that was set for another thread, or has been taken
+/// away again, does not.)
+fn is_listened_to() -> bool {
+    tracing::dispatcher::get_default(|subscriber| !subscriber.is::<tracing::subscriber::NoSubscriber>())
 }
 
 fn write_line(line: &str) {

@@ -1,6 +1,7 @@
 //! Settings of a scheduler: every limit with its unit, default and reason.
 
-use std::time::Duration;
+use crate::choice::Script;
+use std::{sync::Arc, time::Duration};
 
 /// Settings of a scheduler.
 #[derive(Clone, Debug)]
@@ -32,6 +33,10 @@ pub struct Config {
     pub queue_alarm: u32,
     /// Systematic mode: one thread, virtual time, choices from this seed. Default: off.
     pub seed: Option<u64>,
+    /// Systematic mode with this script in place of a seed, which decides about random numbers only. Default: none.
+    pub script: Option<Arc<Script>>,
+    /// [`crate::Hooks::observed`] is called. Default: no.
+    pub observed: bool,
     /// A number that the user of this crate wants to find again (`current::tag`).
     pub tag: u32,
     /// Name of the threads.
@@ -56,6 +61,8 @@ impl Default for Config {
             blocking_keep: Duration::from_secs(10),
             queue_alarm: 0,
             seed: None,
+            script: None,
+            observed: false,
             tag: 0,
             name: "engset".into(),
         }

@@ -45,6 +45,8 @@ mod body;
 #[cfg(not(loom))]
 mod carrier;
 #[cfg(not(loom))]
+mod choice;
+#[cfg(not(loom))]
 mod clock;
 #[cfg(not(loom))]
 mod config;
@@ -86,6 +88,7 @@ mod worker;
 #[cfg(not(loom))]
 pub use {
     body::OwnedBody,
+    choice::{Choice, Script},
     clock::Random,
     config::{Config, MAX_WORKERS, Priority, Settings},
     envelope::{Envelope, Kind},
@@ -93,7 +96,7 @@ pub use {
     overflow::LabelBuf,
     scheduler::{Scheduler, SpawnError, StartError},
     slab::MAX_TASKS,
-    task::{Body, Doomed, Handled, Hooks, LongSchedule, Outcome, Step, TaskId},
+    task::{Body, Doomed, Handled, Hooks, LongSchedule, Outcome, Seen, Step, TaskId},
     worker::TimerHandle,
 };
 

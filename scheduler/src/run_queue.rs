@@ -203,6 +203,32 @@ impl RunQueue {
                 if at < normal { (NORMAL, at) } else { (LOW, at - normal) }
             }
         };
+        self.take_out(level, at)
+    }
+
+    /// For a script: the one that `choose` picks of all that the priorities allow, oldest first.
+    pub(crate) fn pop_chosen(&mut self, choose: impl FnOnce(&[Entry]) -> usize) -> Option<Entry> {
+        if self.len == 0 {
+            return None;
+        }
+        self.len -= 1;
+        self.unfold();
+        let urgent = (0..NORMAL).find(|level| self.levels[*level].len() > 0);
+        let levels = urgent.map_or(NORMAL..LEVELS, |level| level..level + 1);
+        let mut allowed: Vec<(Item, usize, usize)> = Vec::new();
+        for level in levels {
+            let rings = &self.levels[level];
+            let items = rings.fresh.iter().chain(&rings.started).enumerate();
+            allowed.extend(items.map(|(at, item)| (*item, level, at)));
+        }
+        allowed.sort_unstable_by_key(|(item, ..)| item.number);
+        let entries: Vec<Entry> = allowed.iter().map(|(item, ..)| item.entry).collect();
+        let (_, level, at) = allowed[choose(&entries)];
+        self.take_out(level, at)
+    }
+
+    /// Takes a task out that is not counted any more, with `front` in its ring.
+    fn take_out(&mut self, level: usize, at: usize) -> Option<Entry> {
         self.special -= usize::from(level != NORMAL);
         self.fresh -= usize::from(at < self.levels[level].fresh.len());
         let item = self.levels[level].remove(at);
@@ -309,6 +335,34 @@ mod tests {
         assert_eq!(numbers(queue.take_fresh(3, tied)), [0]);
         assert_eq!(numbers(queue.take_fresh(3, tied)), [7, 8, 9]);
         assert_eq!(std::iter::from_fn(|| queue.pop()).map(number).collect::<Vec<_>>(), [4, 5, 6]);
+    }
+
+    #[test]
+    fn a_choice_is_among_those_that_the_priorities_allow_by_age() {
+        let mut queue = RunQueue::new();
+        for index in 0..6 {
+            queue.push(task(index), if index == 3 { 3 } else { 2 }, index % 2 == 0);
+        }
+        queue.push(task(10), 1, true);
+        assert_eq!(
+            queue.pop_chosen(|among| {
+                assert_eq!(among, [task(10)]);
+                0
+            }),
+            Some(task(10))
+        );
+        let all: Vec<_> = (0..6).map(task).collect();
+        assert_eq!(
+            queue.pop_chosen(|among| {
+                assert_eq!(among, all);
+                3
+            }),
+            Some(task(3))
+        );
+        assert_eq!(queue.pop_chosen(|_| 4), Some(task(5)));
+        let rest: Vec<_> = std::iter::from_fn(|| queue.pop()).map(number).collect();
+        assert_eq!(rest, [0, 1, 2, 4]);
+        assert_eq!((queue.len(), queue.fresh()), (0, 0));
     }
 
     #[test]

@@ -202,7 +202,7 @@ impl Scheduler {
         barrier::init();
         overflow::install();
         overflow::set_describe(current::describe);
-        let systematic = config.seed.is_some();
+        let systematic = config.seed.is_some() || config.script.is_some();
         let stacks = |error: StackError| StartError::Stacks(error.to_string());
         let clock = if systematic { Clock::simulated() } else { Clock::real() };
         let shared = Arc::new(Shared {

@@ -114,6 +114,39 @@ pub trait Hooks: Any + Send + Sync {
 
     /// A task has held its worker for longer than the configured time.
     fn long_schedule(&self, report: LongSchedule);
+
+    /// Something has happened; called if [`crate::Config::observed`] asks for it.
+    fn observed(&self, seen: Seen<'_>) {
+        let _ = seen;
+    }
+}
+
+/// See [`Hooks::observed`].
+#[derive(Debug)]
+pub enum Seen<'a> {
+    /// A task has been spawned, `by` another one.
+    Spawned {
+        /// `None`: a thread that is no task.
+        by: Option<TaskId>,
+        /// The new one.
+        task: TaskId,
+    },
+    /// An envelope is on its way. (What comes from threads that are no workers is seen only when it is received.)
+    Sent {
+        /// `None`: a timer.
+        by: Option<TaskId>,
+        /// For whom.
+        to: TaskId,
+        /// What.
+        what: &'a Envelope,
+    },
+    /// A task takes something out of its mailbox, or the answer to its call.
+    Received {
+        /// Who.
+        task: TaskId,
+        /// What.
+        what: &'a Envelope,
+    },
 }
 
 /// See [`Hooks::long_schedule`].

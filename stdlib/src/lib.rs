@@ -15,6 +15,7 @@
 //! | a server that keeps its mailbox when it crashes | [`InheritedMailbox`] |
 //! | one result | [`Task`] |
 //! | the same work on many items | [`TaskStream`] |
+//! | tests | [`testkit`] |
 //!
 //! [`sys`] looks into all of them while they run.
 //!
@@ -43,6 +44,7 @@ pub mod supervisor;
 pub mod sys;
 pub mod task;
 pub mod task_stream;
+pub mod testkit;
 
 pub use {
     agent::Agent,

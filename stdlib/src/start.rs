@@ -14,7 +14,7 @@
 use crate::StartError;
 use engset_runtime::{
     Address, BuildError, Builder, CallError, DownReason, ExitReason, Flow, Mailbox, MonitorRef, NodeId, Pid,
-    Received, Reply, Server, demonitor, kill, lookup, monitor, try_self_pid, unlink, yield_now,
+    Priority, Received, Reply, Server, demonitor, kill, lookup, monitor, try_self_pid, unlink, yield_now,
 };
 use std::{cell::Cell, time::Duration};
 
@@ -138,7 +138,7 @@ pub(crate) fn wait_for_death(pid: Pid, patience: Duration) -> bool {
 }
 
 /// What the sink takes.
-enum Sink {
+pub(crate) enum Sink {
     Nothing,
 }
 
@@ -150,7 +150,7 @@ thread_local! {
     static CACHED: Cell<Option<(NodeId, Address<Sink>)>> = const { Cell::new(None) };
 }
 
-fn sink(node: NodeId) -> Result<Address<Sink>, BuildError> {
+pub(crate) fn sink(node: NodeId) -> Result<Address<Sink>, BuildError> {
     if let Some((at, sink)) = CACHED.get()
         && at == node
     {
@@ -159,7 +159,7 @@ fn sink(node: NodeId) -> Result<Address<Sink>, BuildError> {
     loop {
         let found = match lookup(SINK) {
             Ok(sink) => Ok(sink),
-            Err(_) => Builder::new().name(SINK).serve(Sleeper),
+            Err(_) => Builder::new().name(SINK).priority(Priority::Max).serve(Sleeper),
         };
         match found {
             // Somebody was faster: it is found in the next round.
@@ -184,7 +184,7 @@ impl Server for Sleeper {
 }
 
 /// Gives a [`Reply`] away and waits until somebody uses it.
-fn rendezvous<T: Send + 'static>(
+pub(crate) fn rendezvous<T: Send + 'static>(
     sink: Address<Sink>,
     timeout: Duration,
     give: impl FnOnce(Reply<T>),

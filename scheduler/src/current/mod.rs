@@ -11,6 +11,7 @@ mod reply;
 mod timers;
 
 pub use crate::worker::Wake;
+pub(crate) use reductions::used_up;
 pub use {
     hooks::{
         Activity, activity, close_mailbox, drop_outside, has_extension, outside, with_existing_extension,
@@ -343,6 +344,9 @@ pub fn receive(tag: u32, owner: TaskId, deadline: u64, messages: bool) -> Result
                 task.unpop_inner(envelope);
                 break Err(Miss::Other);
             }
+            if worker.observed {
+                worker.received(slot, &envelope);
+            }
             break Ok(envelope);
         }
         // An exit signal among what was looked at ends the task in `wait`.
@@ -375,8 +379,10 @@ pub fn next() -> Option<Envelope> {
     let section = Section::enter()?;
     let slot = section.task()?;
     let envelope = section.worker.next(section.worker.private(slot));
-    if envelope.is_none() {
-        section.worker.die_if_doomed(slot);
+    match &envelope {
+        None => section.worker.die_if_doomed(slot),
+        Some(envelope) if section.worker.observed => section.worker.received(slot, envelope),
+        Some(_) => {}
     }
     envelope
 }
@@ -391,8 +397,10 @@ pub fn search(position: &mut Position, wanted: &mut dyn FnMut(&Envelope) -> bool
     let section = Section::enter()?;
     let slot = section.task()?;
     let found = section.worker.search(section.worker.private(slot), &mut position.0, wanted);
-    if found.is_none() {
-        section.worker.die_if_doomed(slot);
+    match &found {
+        None => section.worker.die_if_doomed(slot),
+        Some(envelope) if section.worker.observed => section.worker.received(slot, envelope),
+        Some(_) => {}
     }
     found
 }

@@ -25,7 +25,7 @@ pub fn reduce(units: i32) {
         let left = worker.reductions.load(Ordering::Relaxed).saturating_sub(units);
         worker.reductions.store(left, Ordering::Relaxed);
         if left < 0 {
-            yield_now();
+            used_up();
         }
     }
 }
@@ -51,12 +51,23 @@ pub fn reductions_left() -> i32 {
 #[cold]
 #[inline(never)]
 pub fn yield_now() {
+    give_up_turn(true);
+}
+
+/// The slice is used up: others have their turn.
+#[cold]
+#[inline(never)]
+pub(crate) fn used_up() {
+    give_up_turn(false);
+}
+
+fn give_up_turn(voluntarily: bool) {
     if let Some(section) = Section::enter()
         && let Some(slot) = section.task()
     {
         let worker = section.worker;
         // A kill that came from elsewhere is seen at the latest now.
         worker.take_in(slot);
-        worker.yield_current();
+        worker.yield_current(voluntarily);
     }
 }

@@ -47,6 +47,9 @@ pub fn wait_reply(deadline: u64) -> Result<Envelope, Wake> {
         if task.has_answer()
             && let Some(reply) = task.take_answer()
         {
+            if section.worker.observed {
+                section.worker.received(slot, &reply);
+            }
             return Ok(reply);
         }
         match section.worker.wait(State::Asleep, deadline) {

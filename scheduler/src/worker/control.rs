@@ -11,7 +11,7 @@ use crate::{
     owner::{Whose, WorkerId},
     slot::{DOOMED, State},
     stack::StackClass,
-    task::TaskId,
+    task::{Seen, TaskId},
 };
 use std::{
     any::Any,
@@ -177,7 +177,12 @@ impl Worker {
         }
         self.push(task);
         self.metrics.spawned.add(1);
-        Ok(TaskId::new(index, serial))
+        let id = TaskId::new(index, serial);
+        if self.observed {
+            let by = self.subject().map(|slot| self.task_id(slot));
+            self.shared.hooks.observed(Seen::Spawned { by, task: id });
+        }
+        Ok(id)
     }
 
     #[cold]

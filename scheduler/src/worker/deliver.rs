@@ -85,6 +85,9 @@ impl Worker {
             return Err(envelope);
         }
         envelope.address(id.serial());
+        if self.observed {
+            self.sent(id, &envelope);
+        }
         match slot.owner.look(self.id) {
             Whose::Mine => self.deliver(self.private(slot), envelope),
             Whose::Arriving => {
@@ -102,6 +105,9 @@ impl Worker {
         let price = 1 + (slot.queued() / 64).min(64) as i32;
         envelope.address(serial);
         let entered = self.custody.enter();
+        if self.observed {
+            self.sent(TaskId::new(self.shared.slab.index_of(slot), serial), &envelope);
+        }
         match slot.owner.look(self.id) {
             Whose::Mine => {
                 let task = self.private(slot);
@@ -127,7 +133,7 @@ impl Worker {
         let left = self.reductions.load(Ordering::Relaxed).saturating_sub(price);
         self.reductions.store(left, Ordering::Relaxed);
         if left < 0 {
-            crate::current::yield_now();
+            crate::current::used_up();
         }
     }
 

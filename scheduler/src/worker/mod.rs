@@ -37,6 +37,7 @@ pub(crate) use wait::may_wait;
 use crate::{
     body::OwnedBody,
     carrier::Carrier,
+    choice::Scripted,
     clock::Random,
     current,
     custody::Custody,
@@ -53,7 +54,7 @@ use crate::{
     slot::{DOOMED, ENDING, NO_TIMER, Private, Slot, State},
     stack::{Stack, StackClass},
     stopwatch::{self, Stopwatch},
-    task::{Outcome, Step, TaskId},
+    task::{Outcome, Seen, Step, TaskId},
     thread_clock::ThreadClock,
     timer_wheel::{TimerKey, TimerWheel},
 };
@@ -97,6 +98,8 @@ pub(crate) struct Worker {
     alarm: u32,
     /// `config.slice`, at hand.
     slice: i32,
+    /// `config.observed`, at hand.
+    pub(crate) observed: bool,
     pub(crate) public: CachePadded<Public>,
     /// Orders from outside come as envelopes to this slot, by token like all mail.
     pub(crate) control: Slot,
@@ -146,6 +149,8 @@ pub(crate) struct Worker {
     counter: Cell<u64>,
     slots_asked: Cell<bool>,
     pub(crate) random: Own<Random>,
+    /// Chooses in the place of `random`.
+    scripted: Own<Option<Scripted>>,
 }
 
 // SAFETY: the public fields are synchronised; the private ones follow rule 1.
@@ -178,6 +183,7 @@ impl Worker {
             attention: Cell::new(shared.systematic),
             alarm: if shared.config.queue_alarm == 0 { u32::MAX } else { shared.config.queue_alarm },
             slice: shared.config.slice as i32,
+            observed: shared.config.observed,
             control: Slot::new(id),
             reductions: AtomicI32::new(0),
             slices: AtomicU32::new(0),
@@ -211,6 +217,7 @@ impl Worker {
             counter: Cell::new(u64::from(id) << 48),
             slots_asked: Cell::new(false),
             random: Own::new(Random::new(seed)),
+            scripted: Own::new(shared.config.script.clone().map(Scripted::new)),
             shared,
         }
     }
@@ -316,7 +323,12 @@ impl Worker {
     pub(crate) fn run_until(&self, done: &dyn Fn() -> bool) -> bool {
         let mut next: *const Slot = ptr::null();
         loop {
-            if next.is_null() && done() {
+            if done() {
+                // SAFETY: slots live as long as `shared`.
+                if let Some(slot) = unsafe { next.as_ref() } {
+                    // It has been chosen, and has not run: as if it had not been.
+                    self.push(self.private(slot));
+                }
                 return true;
             }
             // SAFETY: slots live as long as `shared`.
@@ -384,7 +396,10 @@ impl Worker {
                         break;
                     }
                     match worker.find() {
-                        Some(slot) if worker.fits_here(slot) => worker.begin_slice(slot),
+                        // In systematic mode the base loop looks between any two slices whether it is done.
+                        Some(slot) if worker.fits_here(slot) && !worker.shared.systematic => {
+                            worker.begin_slice(slot);
+                        }
                         found => {
                             worker.parting.set(Parting::Free(found.map_or(ptr::null(), ptr::from_ref)));
                             break;
@@ -414,8 +429,12 @@ impl Worker {
         self.slices.store(self.slices.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         let mut budget = self.slice;
         if self.attention.get() && self.shared.systematic {
-            // SAFETY: rule 1.
-            budget = unsafe { self.random.with(|random| random.skewed(budget as u64)) } as i32;
+            budget = if self.shared.config.script.is_some() {
+                0
+            } else {
+                // SAFETY: rule 1.
+                unsafe { self.random.with(|random| random.skewed(budget as u64)) as i32 }
+            };
         }
         self.reductions.store(budget, Ordering::Relaxed);
     }
@@ -452,6 +471,9 @@ impl Worker {
                     let busy = step == Step::Yield || self.has_input(task) || task.has(DOOMED);
                     task.set_state(if busy { State::Running } else { State::Idle });
                     if busy {
+                        if step == Step::Yield {
+                            self.turned_away(slot, false);
+                        }
                         self.enqueue(task);
                     }
                     return;
@@ -529,11 +551,47 @@ impl Worker {
             self.retire();
         }
         if self.shared.systematic {
-            // SAFETY: rule 1.
-            return unsafe { self.queue.with(|queue| self.random.with(|random| queue.pop_any(random))) };
+            // SAFETY: rule 1, here and below.
+            return unsafe {
+                self.queue.with(|queue| {
+                    self.scripted.with(|scripted| match scripted {
+                        Some(scripted) => queue.pop_chosen(|among| scripted.choose(among)),
+                        None => self.random.with(|random| queue.pop_any(random)),
+                    })
+                })
+            };
         }
         // SAFETY: rule 1.
         unsafe { self.queue.with(RunQueue::pop) }
+    }
+
+    /// The task that runs goes back into the queue; a script must know.
+    pub(crate) fn turned_away(&self, slot: &Slot, voluntarily: bool) {
+        if self.shared.config.script.is_some() {
+            // SAFETY: rule 1.
+            unsafe {
+                self.scripted.with(|scripted| {
+                    if let Some(scripted) = scripted {
+                        scripted.turned_away(slot, voluntarily);
+                    }
+                });
+            }
+        }
+    }
+
+    /// Tells who looks on, if somebody does (`config.observed`).
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn sent(&self, to: TaskId, what: &Envelope) {
+        let by = self.subject().map(|slot| self.task_id(slot));
+        self.shared.hooks.observed(Seen::Sent { by, to, what });
+    }
+
+    /// The same.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn received(&self, slot: &Slot, what: &Envelope) {
+        self.shared.hooks.observed(Seen::Received { task: self.task_id(slot), what });
     }
 
     pub(crate) fn look_at_clock(&self) {

@@ -148,9 +148,10 @@ impl Worker {
         }
     }
 
-    /// The task that runs lets others have their turn. Unwinds it if it is doomed.
+    /// The task that runs lets others have their turn, by itself or because its slice is used up. Unwinds it if it is
+    /// doomed.
     #[inline(never)]
-    pub(crate) fn yield_current(&self) {
+    pub(crate) fn yield_current(&self, voluntarily: bool) {
         let Some(slot) = self.current() else { return };
         if !may_wait(self) {
             // It goes on; it gets a new slice, or it would come here at each reduction.
@@ -162,6 +163,7 @@ impl Worker {
         task.set_state(State::Running);
         // Before it is queued: the queue tells tasks with a stack from those that may be given away.
         task.set_carrier(self.carrier.get());
+        self.turned_away(slot, voluntarily);
         self.enqueue(task);
         self.metrics.preempted.add(1);
         self.park_current(slot);
