@@ -2,7 +2,7 @@
 
 use crate::{Context, GenServer, Next, StartError};
 use engset_runtime::{Address, CallError, Pid, Reply};
-use std::{fmt, sync::Arc};
+use std::{any::Any, fmt, sync::Arc};
 
 /// See the [module](self).
 ///
@@ -35,6 +35,14 @@ impl<T: Send + 'static> GenServer for Holder<T> {
     fn handle(&mut self, job: Job<T>, _: &mut Context<Job<T>>) -> Next {
         (job.0)(&mut self.0);
         Next::wait()
+    }
+
+    fn format_state(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        out.write_str(std::any::type_name::<T>())
+    }
+
+    fn sys_state(&mut self) -> &mut dyn Any {
+        &mut self.0
     }
 }
 

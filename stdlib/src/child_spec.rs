@@ -1,7 +1,9 @@
 //! What a supervisor must know of a child: how to start it, when to start it again, how to stop it.
 
-use crate::{IntoServer, Restart, StartError, SupervisorBuilder, backoff::Backoff};
-use engset_runtime::{Builder, Pid};
+use crate::{
+    IntoServer, Restart, StartError, SupervisorBuilder, backoff::Backoff, inherited_mailbox::Verdict,
+};
+use engset_runtime::{Builder, Pid, call_system};
 use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
@@ -143,7 +145,7 @@ impl ChildSpec {
         let run = Arc::new(run);
         Self::new(id, move || {
             let run = Arc::clone(&run);
-            Ok(Builder::new().link().spawn(move || run())?)
+            Ok(Builder::new().link().ancestry().spawn(move || run())?)
         })
     }
 
@@ -220,8 +222,20 @@ impl ChildSpec {
         Ok(())
     }
 
-    /// Starts it. It is linked with the process that runs.
-    pub(crate) fn start(&self) -> Result<Pid, StartError> {
+    /// Starts it. It is linked with the process that runs. If its process is there, and waits to begin again, it does; if
+    /// that fails, it waits on.
+    pub(crate) fn start(&self, waiting: &mut Option<Pid>) -> Result<Pid, StartError> {
+        if let Some(pid) = *waiting {
+            match call_system(pid, Verdict, Duration::MAX) {
+                Ok(started) => {
+                    started?;
+                    *waiting = None;
+                    return Ok(pid);
+                }
+                // It is dead: a new one is started, and nothing is inherited.
+                Err(_) => *waiting = None,
+            }
+        }
         let pid = match catch_unwind(AssertUnwindSafe(|| (self.start)())) {
             Ok(started) => started?,
             Err(payload) => match text_of(&*payload) {

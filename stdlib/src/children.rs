@@ -4,7 +4,7 @@
 //! when more than half are, all move up. That happens only when a child is added, so places are good
 //! for as long as none is.
 
-use crate::{child_spec::ChildSpec, child_spec::Kind};
+use crate::{Decision, child_spec::ChildSpec, child_spec::Kind};
 use engset_runtime::Pid;
 use hashbrown::HashMap;
 use std::{ops::Range, sync::Arc, time::Duration};
@@ -19,6 +19,10 @@ pub(crate) struct Child {
     pub(crate) restarts: u64,
     /// Failures in a row, for its back-off.
     pub(crate) failures: u32,
+    /// Its process, if that lives and waits to begin again (`inherited_mailbox.rs`). Then it does not count as running.
+    pub(crate) waiting: Option<Pid>,
+    /// What it has decided about its own end, which comes next.
+    pub(crate) decided: Option<Decision>,
 }
 
 /// What a child does now.
@@ -49,6 +53,11 @@ impl Child {
             _ => None,
         }
     }
+
+    /// Its process, whether it runs or waits to begin again.
+    pub(crate) fn process(&self) -> Option<Pid> {
+        self.pid().or(self.waiting)
+    }
 }
 
 impl Children {
@@ -59,7 +68,15 @@ impl Children {
         }
         let place = self.places.len();
         self.by_id.insert(Arc::clone(&spec.id), place);
-        let child = Child { spec, state: State::Resting, since: Duration::ZERO, restarts: 0, failures: 0 };
+        let child = Child {
+            spec,
+            state: State::Resting,
+            since: Duration::ZERO,
+            restarts: 0,
+            failures: 0,
+            waiting: None,
+            decided: None,
+        };
         self.places.push(Some(child));
         place
     }

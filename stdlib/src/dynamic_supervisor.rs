@@ -8,18 +8,21 @@
 //! ([`Supervisor`](crate::Supervisor)).
 
 use crate::{
-    ChildCount, ChildError, ChildSpec, Kind, StartError,
+    ChildCount, ChildError, ChildSpec, Decision, Kind, StartError,
+    inherited_mailbox::Failed,
     restart_intensity::{RestartIntensity, Verdict},
     start::{self, Ack, Tie},
     stop_children::{Fed, StopChildren},
     strategy::Fate,
+    supervision_report as report,
+    sys::{Inspect, Observed},
 };
 use engset_runtime::{
     Address, Builder, CallError, Event, Exit, ExitReason, Flow, NameError, Pid, Received, Reply, Server,
-    lookup, now, send_after,
+    SystemRequest, lookup, now, send_after,
 };
 use hashbrown::HashMap;
-use std::{sync::Arc, time::Duration};
+use std::{any::Any, fmt, sync::Arc, time::Duration};
 
 /// A dynamic supervisor that runs. See the [module](self).
 ///
@@ -97,7 +100,8 @@ impl DynamicSupervisorBuilder {
 
     fn launch(self, tie: Tie) -> Result<DynamicSupervisor, StartError> {
         let options = self.options.clone();
-        let (address, _) = start::start(options, tie, Duration::MAX, |ack| Dynamic::new(self, ack))?;
+        let (address, _) =
+            start::start(options, tie, Duration::MAX, |ack| Observed::new(Dynamic::new(self, ack)))?;
         Ok(DynamicSupervisor { address })
     }
 }
@@ -178,6 +182,8 @@ pub(crate) enum Request {
     Terminate(Pid, Reply<Result<(), ChildError>>),
     Children(Reply<Vec<Pid>>),
     Count(Reply<ChildCount>),
+    /// A child has failed, and lives, or tells what its end is to lead to. Comes by the system lane.
+    Failed(Failed),
     /// To itself: the child with this ticket is started again.
     Retry {
         ticket: u64,
@@ -189,6 +195,11 @@ struct Child {
     spec: Box<ChildSpec>,
     since: Duration,
     failures: u32,
+    restarts: u64,
+    /// Its process, if that waits to begin again (`inherited_mailbox.rs`).
+    waiting: Option<Pid>,
+    /// What it has decided about its own end, which comes next.
+    decided: Option<Decision>,
 }
 
 struct Dynamic {
@@ -228,9 +239,11 @@ impl Dynamic {
     }
 
     fn run(&mut self, mut child: Child) -> Result<Pid, (Child, StartError)> {
-        match child.spec.start() {
+        match child.spec.start(&mut child.waiting) {
             Ok(pid) => {
                 child.since = now();
+                child.decided = None;
+                report::started(&child.spec.id, pid, child.restarts);
                 self.running.insert(pid, child);
                 Ok(pid)
             }
@@ -243,17 +256,34 @@ impl Dynamic {
             return Err(ChildError::Full { max_children: self.max_children });
         }
         spec.check(false).map_err(ChildError::Spec)?;
-        let child = Child { spec, since: Duration::ZERO, failures: 0 };
+        let child =
+            Child { spec, since: Duration::ZERO, failures: 0, restarts: 0, waiting: None, decided: None };
         self.run(child).map_err(|(_, error)| ChildError::Start(error))
     }
 
     fn on_exit(&mut self, exit: Exit) {
         if let Some(child) = self.running.remove(&exit.from) {
-            if child.spec.restart.fate(&exit.reason) == Fate::Restart {
-                self.restart(child, false);
+            report::terminated(&child.spec.id, exit.from, &exit.reason);
+            match child.decided {
+                Some(Decision::Stop) => {}
+                Some(Decision::Escalate) => self.end(exit.reason),
+                _ if child.spec.restart.fate(&exit.reason) == Fate::Restart => self.restart(child, false),
+                _ => {}
             }
         } else if Some(exit.from) == self.parent {
             self.end(exit.reason);
+        }
+    }
+
+    fn on_failed(&mut self, failed: &Failed) {
+        if failed.decision != Decision::Restart {
+            if let Some(child) = self.running.get_mut(&failed.pid) {
+                child.decided = Some(failed.decision);
+            }
+        } else if let Some(mut child) = self.running.remove(&failed.pid) {
+            child.waiting = Some(failed.pid);
+            report::failed(&child.spec.id, failed.pid, &failed.reason);
+            self.restart(child, false);
         }
     }
 
@@ -261,6 +291,11 @@ impl Dynamic {
     fn restart(&mut self, mut child: Child, counted: bool) {
         if !counted {
             if self.intensity.restart(now()) == Verdict::GiveUp {
+                let (most, period) = self.intensity.limit();
+                report::gave_up(&child.spec.id, most, period);
+                // It may have a process, which is to be stopped.
+                self.tickets += 1;
+                self.restarting.insert(self.tickets, child);
                 return self.end(ExitReason::Shutdown);
             }
             if let Some(backoff) = child.spec.backoff.clone() {
@@ -272,7 +307,10 @@ impl Dynamic {
                 return self.postpone(child, Some(wait));
             }
         }
-        if let Err((child, _)) = self.run(child) {
+        child.restarts += 1;
+        if let Err((mut child, error)) = self.run(child) {
+            child.restarts -= 1;
+            report::start_error(&child.spec.id, &error);
             self.postpone(child, None);
         }
     }
@@ -292,8 +330,9 @@ impl Dynamic {
     fn end(&mut self, reason: ExitReason) {
         if self.ending.is_none() {
             self.ending = Some(reason);
-            self.restarting.clear();
-            let all = self.running.drain().map(|(pid, child)| (pid, child.spec.shutdown));
+            let waiting =
+                self.restarting.drain().filter_map(|(_, child)| Some((child.waiting?, child.spec.shutdown)));
+            let all = self.running.drain().map(|(pid, child)| (pid, child.spec.shutdown)).chain(waiting);
             // Whether there are any is seen when this callback is over.
             let _ = self.stopping.together(all);
         }
@@ -312,6 +351,7 @@ impl Dynamic {
                     let _ = self.stopping.together([(pid, child.spec.shutdown)]);
                 }
             },
+            Request::Failed(failed) => self.on_failed(&failed),
             Request::Retry { ticket, counted } => {
                 if let Some(child) = self.restarting.remove(&ticket) {
                     self.restart(child, counted);
@@ -351,6 +391,13 @@ impl Server for Dynamic {
         Flow::Continue
     }
 
+    fn system(&mut self, request: SystemRequest) -> Flow {
+        match request.take() {
+            Ok(failed) => self.handle(Received::Message(Request::Failed(failed))),
+            Err(_) => Flow::Continue,
+        }
+    }
+
     fn handle(&mut self, received: Received<Request>) -> Flow {
         match received {
             Received::Message(request) => self.on_request(request),
@@ -360,5 +407,28 @@ impl Server for Dynamic {
             Some(reason) if self.stopping.is_idle() => Flow::Stop(reason.clone()),
             _ => Flow::Continue,
         }
+    }
+}
+
+impl Inspect for Dynamic {
+    fn class(&self) -> &'static str {
+        "DynamicSupervisor"
+    }
+
+    fn parent(&self) -> Option<Pid> {
+        self.parent
+    }
+
+    fn state(&mut self) -> &mut dyn Any {
+        &mut self.running
+    }
+
+    fn format_state(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        let (running, restarting) = (self.running.len(), self.restarting.len());
+        write!(out, "{running} children run, {restarting} are to be restarted")
+    }
+
+    fn format_message(message: &Request, out: &mut dyn fmt::Write) -> fmt::Result {
+        write!(out, "{message:?}")
     }
 }

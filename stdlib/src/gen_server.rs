@@ -24,11 +24,12 @@ use crate::{
     StartError,
     lazy_timer::{Fired, LazyTimer},
     start::{self, Ack, Tie},
+    sys::{Inspect, Observed},
 };
 use engset_runtime::{
     Address, Builder, Event, ExitReason, Flow, Limit, MonitorRef, Pid, Priority, Received, Server,
 };
-use std::{fmt, sync::Arc, time::Duration};
+use std::{any::Any, fmt, sync::Arc, time::Duration};
 
 /// A server: see the [module](self).
 ///
@@ -99,6 +100,40 @@ pub trait GenServer: Send + 'static {
     /// Called last, in an orderly end (rule 5 of the [module](self)). A panic in it becomes the reason of the end.
     fn terminate(&mut self, reason: &ExitReason, context: &mut Context<Self::Message>) {
         let _ = (reason, context);
+    }
+
+    /// Writes the state for people: crash reports, [`sys::state_text`](crate::sys::state_text). Default: the name of the
+    /// type. With `Debug` at hand it is `write!(out, "{self:?}")`.
+    ///
+    /// # Errors
+    ///
+    /// Those of `out`, which cuts off what is too long.
+    fn format_state(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        out.write_str(std::any::type_name::<Self>())
+    }
+
+    /// Writes a message for people: traces, and crash reports if they are to show the last one
+    /// ([`ServerBuilder::keep_last_message`]). Default: the name of the type.
+    ///
+    /// # Errors
+    ///
+    /// As [`GenServer::format_state`].
+    fn format_message(message: &Self::Message, out: &mut dyn fmt::Write) -> fmt::Result
+    where
+        Self: Sized,
+    {
+        let _ = message;
+        out.write_str(std::any::type_name::<Self::Message>())
+    }
+
+    /// What [`sys::get_state`](crate::sys::get_state) and its like see: the server itself, unless it is a shell around
+    /// what its user calls the state.
+    #[doc(hidden)]
+    fn sys_state(&mut self) -> &mut dyn Any
+    where
+        Self: Sized,
+    {
+        self
     }
 
     /// Options before the start.
@@ -244,11 +279,32 @@ pub struct ServerBuilder<S> {
     server: S,
     options: Builder,
     init_timeout: Duration,
+    keep_last_message: bool,
 }
 
 impl<S: GenServer> ServerBuilder<S> {
+    /// The server, and whether its messages are to be kept.
+    pub(crate) fn into_server(self) -> (S, bool) {
+        (self.server, self.keep_last_message)
+    }
+
+    /// Starts what `make` makes of it, linked.
+    pub(crate) fn launch_as<B: Server<Message = S::Message>>(
+        self,
+        make: impl FnOnce(Running<S>) -> B,
+    ) -> Result<Address<S::Message>, StartError> {
+        let ServerBuilder { server, options, init_timeout, keep_last_message } = self;
+        let make = |ack| make(Running::new(server, ack, keep_last_message));
+        start::start(options, Tie::Link, init_timeout, make).map(|(address, _)| address)
+    }
+
     fn new(server: S) -> Self {
-        ServerBuilder { server, options: Builder::new(), init_timeout: Duration::MAX }
+        ServerBuilder {
+            server,
+            options: Builder::new(),
+            init_timeout: Duration::MAX,
+            keep_last_message: false,
+        }
     }
 
     /// Registers it under a name before its `init`.
@@ -287,6 +343,13 @@ impl<S: GenServer> ServerBuilder<S> {
         self
     }
 
+    /// Each message is written as a text ([`GenServer::format_message`]) before it is handled, so that a crash report can
+    /// show the last one. Costs that text for each message; without it a report shows the type only, for free.
+    pub fn keep_last_message(mut self) -> Self {
+        self.keep_last_message = true;
+        self
+    }
+
     /// See [`GenServer::start`].
     ///
     /// # Errors, Signals
@@ -318,8 +381,10 @@ impl<S: GenServer> ServerBuilder<S> {
     }
 
     fn launch(self, tie: Tie) -> Result<start::Started<S::Message>, StartError> {
-        let ServerBuilder { server, options, init_timeout } = self;
-        start::start(options, tie, init_timeout, |ack| Running::new(server, ack))
+        let ServerBuilder { server, options, init_timeout, keep_last_message } = self;
+        start::start(options, tie, init_timeout, |ack| {
+            Observed::new(Running::new(server, ack, keep_last_message))
+        })
     }
 }
 
@@ -329,13 +394,15 @@ impl<S> fmt::Debug for ServerBuilder<S> {
             .field("server", &std::any::type_name::<S>())
             .field("options", &self.options)
             .field("init_timeout", &self.init_timeout)
+            .field("keep_last_message", &self.keep_last_message)
             .finish()
     }
 }
 
 /// The process of a server.
-struct Running<S: GenServer> {
+pub(crate) struct Running<S: GenServer> {
     server: S,
+    keeps_messages: bool,
     ack: Option<Ack>,
     context: Option<Context<S::Message>>,
     /// The timeout of [`Next::wait_for`]: set with each message, perhaps, and nearly always cancelled.
@@ -343,11 +410,32 @@ struct Running<S: GenServer> {
 }
 
 impl<S: GenServer> Running<S> {
-    fn new(server: S, ack: Ack) -> Self {
-        Running { server, ack: Some(ack), context: None, idle: LazyTimer::default() }
+    fn new(server: S, ack: Ack, keeps_messages: bool) -> Self {
+        Running { server, keeps_messages, ack: Some(ack), context: None, idle: LazyTimer::default() }
     }
 
-    fn go_on(&mut self, next: Next) -> Flow {
+    /// Another life in the same process: `server` takes the place of one that has failed. The `Next` is what
+    /// [`Running::go_on`] has to do when everybody knows that it has started.
+    pub(crate) fn reborn(
+        server: S,
+        keeps_messages: bool,
+        me: Address<S::Message>,
+        parent: Option<Pid>,
+    ) -> Self {
+        let context = Some(Context { me, parent });
+        Running { server, keeps_messages, ack: None, context, idle: LazyTimer::default() }
+    }
+
+    /// The `init` of one that is [`reborn`](Running::reborn).
+    pub(crate) fn init_again(&mut self) -> Result<Next, ExitReason> {
+        let Some(context) = &mut self.context else { return Err(ExitReason::NoProc) };
+        match self.server.init(context)? {
+            Next(Step::Stop(reason)) => Err(reason),
+            next => Ok(next),
+        }
+    }
+
+    pub(crate) fn go_on(&mut self, next: Next) -> Flow {
         let Some(context) = &mut self.context else { return Flow::Continue };
         let mut next = next;
         loop {
@@ -417,6 +505,32 @@ impl<S: GenServer> Server for Running<S> {
     }
 }
 
+impl<S: GenServer> Inspect for Running<S> {
+    fn class(&self) -> &'static str {
+        std::any::type_name::<S>()
+    }
+
+    fn parent(&self) -> Option<Pid> {
+        self.context.as_ref().and_then(Context::parent)
+    }
+
+    fn state(&mut self) -> &mut dyn Any {
+        self.server.sys_state()
+    }
+
+    fn format_state(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        self.server.format_state(out)
+    }
+
+    fn format_message(message: &S::Message, out: &mut dyn fmt::Write) -> fmt::Result {
+        S::format_message(message, out)
+    }
+
+    fn keeps_messages(&self) -> bool {
+        self.keeps_messages
+    }
+}
+
 /// A server that is a state and a closure.
 ///
 /// ```
@@ -441,7 +555,7 @@ where
     M: Send + 'static,
     F: FnMut(&mut T, M, &mut Context<M>) -> Next + Send + 'static,
 {
-    FnServer { state, handle, takes: std::marker::PhantomData }
+    FnServer { state, handle, format: None, takes: std::marker::PhantomData }
 }
 
 /// A [`GenServer`], with or without options.
@@ -474,7 +588,17 @@ impl<S: GenServer> IntoServer for ServerBuilder<S> {
 pub struct FnServer<T, M, F> {
     state: T,
     handle: F,
+    format: Option<fn(&T, &mut dyn fmt::Write) -> fmt::Result>,
     takes: std::marker::PhantomData<fn(M)>,
+}
+
+impl<T: fmt::Debug, M, F> FnServer<T, M, F> {
+    /// Reports and [`sys::state_text`](crate::sys::state_text) show its state as `Debug` does.
+    #[must_use]
+    pub fn debug_state(mut self) -> Self {
+        self.format = Some(|state, out| write!(out, "{state:?}"));
+        self
+    }
 }
 
 impl<T, M, F> GenServer for FnServer<T, M, F>
@@ -487,6 +611,17 @@ where
 
     fn handle(&mut self, message: M, context: &mut Context<M>) -> Next {
         (self.handle)(&mut self.state, message, context)
+    }
+
+    fn format_state(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        match self.format {
+            Some(format) => format(&self.state, out),
+            None => out.write_str(std::any::type_name::<T>()),
+        }
+    }
+
+    fn sys_state(&mut self) -> &mut dyn Any {
+        &mut self.state
     }
 }
 

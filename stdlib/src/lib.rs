@@ -11,8 +11,12 @@
 //! | processes that are to be there whatever happens | [`Supervisor`] |
 //! | the same, of one kind and as many as needed | [`DynamicSupervisor`] |
 //! | processes under keys | [`Registry`] |
+//! | the same process several times, by key | [`PartitionSupervisor`] |
+//! | a server that keeps its mailbox when it crashes | [`InheritedMailbox`] |
 //! | one result | [`Task`] |
 //! | the same work on many items | [`TaskStream`] |
+//!
+//! [`sys`] looks into all of them while they run.
 //!
 //! And none at all for a process that just does one thing: [`spawn`](engset_runtime::spawn) it.
 
@@ -25,14 +29,18 @@ mod children;
 pub mod dynamic_supervisor;
 mod error;
 pub mod gen_server;
+pub mod inherited_mailbox;
 mod lazy_timer;
+pub mod partition_supervisor;
 pub mod registry;
 mod restart_intensity;
 mod start;
 mod stop_children;
 mod strategy;
 mod supervising;
+mod supervision_report;
 pub mod supervisor;
+pub mod sys;
 pub mod task;
 pub mod task_stream;
 
@@ -44,6 +52,8 @@ pub use {
     dynamic_supervisor::{DynamicSupervisor, DynamicSupervisorBuilder},
     error::StartError,
     gen_server::{Context, FnServer, GenServer, IntoServer, Next, ServerBuilder, from_fn},
+    inherited_mailbox::{Decision, Failure, InheritedMailbox},
+    partition_supervisor::{PartitionSupervisor, PartitionSupervisorBuilder},
     registry::{RegisterError, Registry, RegistryBuilder},
     strategy::{AutoShutdown, Restart, Strategy},
     supervisor::{ChildError, ChildInfo, ChildState, Supervisor, SupervisorBuilder},

@@ -30,6 +30,11 @@ impl RestartIntensity {
         RestartIntensity { most, period, restarts: VecDeque::new() }
     }
 
+    /// So many within this time.
+    pub(crate) fn limit(&self) -> (usize, Duration) {
+        (self.most, self.period)
+    }
+
     /// Something has to be restarted now. Counts it.
     pub(crate) fn restart(&mut self, now: Duration) -> Verdict {
         while let Some(oldest) = self.restarts.front()

@@ -87,6 +87,7 @@ pub(crate) fn start<S: Server>(
 ) -> Result<Started<S::Message>, StartError> {
     let me = try_self_pid().ok_or(StartError::OutsideOfProcess)?;
     let sink = sink(me.node())?;
+    let options = options.ancestry();
     let mut spawned = None;
     let answer = rendezvous(sink, timeout, |reply| {
         let ack = Ack { reply: Some(reply), parent: (tie == Tie::Link).then_some(me) };

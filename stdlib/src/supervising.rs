@@ -18,21 +18,27 @@
 //! 3. A restart is counted before it is tried; one that fails is tried again by a message to itself, counted
 //!    again.
 //! 4. When it has decided to end, nothing is started any more.
+//! 5. A child with an inherited mailbox that has failed and waits is restarted like one that has ended, but its process
+//!    is there (`Child::waiting`): to start it is to tell it so, and who stops children stops it too.
 
 use crate::{
-    AutoShutdown, ChildCount, ChildError, ChildInfo, ChildSpec, ChildState, Restart, StartError, Strategy,
-    SupervisorBuilder,
+    AutoShutdown, ChildCount, ChildError, ChildInfo, ChildSpec, ChildState, Decision, Restart, StartError,
+    Strategy, SupervisorBuilder,
     child_spec::Shutdown,
     children::{Child, Children, State},
+    inherited_mailbox::Failed,
     restart_intensity::{RestartIntensity, Verdict},
     start::Ack,
     stop_children::{Fed, StopChildren},
     strategy::Fate,
+    supervision_report as report,
+    sys::Inspect,
 };
 use engset_runtime::{
-    Address, Event, Exit, ExitReason, Flow, Pid, Received, Reply, Server, now, reduce, send_after,
+    Address, Event, Exit, ExitReason, Flow, Pid, Received, Reply, Server, SystemRequest, now, reduce,
+    send_after,
 };
-use std::{collections::VecDeque, mem, ops::Range, sync::Arc, time::Duration};
+use std::{any::Any, collections::VecDeque, fmt, mem, ops::Range, sync::Arc, time::Duration};
 
 /// What a supervisor takes. Nobody but [`Supervisor`](crate::Supervisor) makes one.
 #[derive(Debug)]
@@ -43,6 +49,8 @@ pub(crate) enum Request {
     Terminate(Arc<str>, Reply<Result<(), ChildError>>),
     Restart(Arc<str>, Reply<Result<Pid, ChildError>>),
     Delete(Arc<str>, Reply<Result<(), ChildError>>),
+    /// A child has failed, and lives, or tells what its end is to lead to. Comes by the system lane.
+    Failed(Failed),
     /// To itself: invariant 2. `counted`: the restart has been counted already.
     Retry {
         id: Arc<str>,
@@ -123,8 +131,10 @@ impl Supervising {
     /// Starts the child in this place.
     fn start_place(&mut self, place: usize) -> Result<Pid, StartError> {
         let Some(child) = self.children.get_mut(place) else { return Err(StartError::Ending) };
-        let pid = child.spec.start()?;
+        let pid = child.spec.start(&mut child.waiting)?;
         child.since = now();
+        child.decided = None;
+        report::started(&child.spec.id, pid, child.restarts);
         self.children.set(place, State::Running(pid));
         Ok(pid)
     }
@@ -144,7 +154,18 @@ impl Supervising {
     fn child_ended(&mut self, place: usize, reason: &ExitReason) {
         let Some(child) = self.children.get(place) else { return };
         let significant = child.spec.significant;
-        match child.spec.restart.fate(reason) {
+        if let Some(pid) = child.pid() {
+            report::terminated(&child.spec.id, pid, reason);
+        }
+        let fate = match (child.decided, child.spec.restart.fate(reason)) {
+            (Some(Decision::Escalate), _) => {
+                self.children.set(place, State::Resting);
+                return self.end(reason.clone());
+            }
+            (Some(Decision::Stop), Fate::Restart) => Fate::Rest,
+            (_, fate) => fate,
+        };
+        match fate {
             Fate::Restart => return self.restart(place, false),
             Fate::Rest => self.children.set(place, State::Resting),
             Fate::Forget => drop(self.children.remove(place)),
@@ -154,10 +175,27 @@ impl Supervising {
         }
     }
 
+    /// Invariant 5.
+    fn on_failed(&mut self, failed: &Failed) {
+        let Some(place) = self.children.place_of_pid(failed.pid) else { return };
+        let Some(child) = self.children.get_mut(place) else { return };
+        if failed.decision != Decision::Restart {
+            child.decided = Some(failed.decision);
+            return;
+        }
+        child.waiting = Some(failed.pid);
+        report::failed(&child.spec.id, failed.pid, &failed.reason);
+        self.restart(place, false);
+    }
+
     /// The child in this place has to be started again. Invariant 3.
     fn restart(&mut self, place: usize, counted: bool) {
         if !counted {
             if self.intensity.restart(now()) == Verdict::GiveUp {
+                let (most, period) = self.intensity.limit();
+                if let Some(child) = self.children.get(place) {
+                    report::gave_up(&child.spec.id, most, period);
+                }
                 self.children.set(place, State::Resting);
                 return self.end(ExitReason::Shutdown);
             }
@@ -209,13 +247,13 @@ impl Supervising {
                 continue;
             }
             let id = Arc::clone(&child.spec.id);
-            match self.start_place(place) {
-                Ok(_) => {
-                    if let Some(child) = self.children.get_mut(place) {
-                        child.restarts += 1;
-                    }
+            child.restarts += 1;
+            if let Err(error) = self.start_place(place) {
+                if let Some(child) = self.children.get_mut(place) {
+                    child.restarts -= 1;
                 }
-                Err(_) => return self.retry(place, id),
+                report::start_error(&id, &error);
+                return self.retry(place, id);
             }
         }
     }
@@ -241,12 +279,16 @@ impl Supervising {
 
     /// Stops the children of these places that run, the last first; then comes `after`.
     fn stop_range(&mut self, range: Range<usize>, after: After) {
-        let children = &self.children;
-        let running = range.filter_map(|place| {
-            let child = children.get(place)?;
-            Some((child.pid()?, child.spec.shutdown))
+        let children = &mut self.children;
+        // The one that is to be started again waits for that (invariant 5).
+        let spared = if let After::Start { failed, .. } = &after { Some(*failed) } else { None };
+        let processes = range.filter(|place| Some(*place) != spared).filter_map(|place| {
+            let child = children.get_mut(place)?;
+            let process = child.process()?;
+            child.waiting = None;
+            Some((process, child.spec.shutdown))
         });
-        let list: Vec<(Pid, Shutdown)> = running.collect();
+        let list: Vec<(Pid, Shutdown)> = processes.collect();
         self.after = after;
         if self.stopping.one_by_one(list) == Fed::Done {
             self.stopped();
@@ -321,6 +363,7 @@ impl Supervising {
                 None => reply.send(Err(ChildError::Unknown)),
                 Some(place) => self.stop_range(place..place + 1, After::Terminated { place, reply }),
             },
+            Request::Failed(failed) => self.on_failed(&failed),
             Request::Retry { id, ticket, counted } => self.on_retry(&id, ticket, counted),
         }
     }
@@ -417,6 +460,37 @@ impl Server for Supervising {
             self.while_stopping(received);
         }
         self.flow()
+    }
+
+    fn system(&mut self, request: SystemRequest) -> Flow {
+        match request.take() {
+            Ok(failed) => self.handle(Received::Message(Request::Failed(failed))),
+            Err(_) => Flow::Continue,
+        }
+    }
+}
+
+impl Inspect for Supervising {
+    fn class(&self) -> &'static str {
+        "Supervisor"
+    }
+
+    fn parent(&self) -> Option<Pid> {
+        self.parent
+    }
+
+    fn state(&mut self) -> &mut dyn Any {
+        &mut self.children
+    }
+
+    fn format_state(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        let ChildCount { specs, active, .. } = self.children.count();
+        write!(out, "{:?}, {active} of {specs} children run:", self.strategy)?;
+        self.children.iter().try_for_each(|child| write!(out, " {:?} {:?}", child.spec.id, child.state()))
+    }
+
+    fn format_message(message: &Request, out: &mut dyn fmt::Write) -> fmt::Result {
+        write!(out, "{message:?}")
     }
 }
 

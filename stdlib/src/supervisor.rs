@@ -33,6 +33,7 @@ use crate::{
     AutoShutdown, ChildCount, ChildSpec, Kind, Restart, SpecError, StartError, Strategy,
     start::{self, Tie},
     supervising::{Request, Supervising},
+    sys::Observed,
 };
 use engset_runtime::{Address, Builder, CallError, NameError, Pid, Reply, lookup};
 use hashbrown::HashSet;
@@ -57,7 +58,7 @@ pub struct SupervisorBuilder {
 }
 
 impl SupervisorBuilder {
-    fn new(strategy: Strategy) -> Self {
+    pub(crate) fn new(strategy: Strategy) -> Self {
         SupervisorBuilder {
             strategy,
             most: 1,
@@ -142,7 +143,8 @@ impl SupervisorBuilder {
     fn launch(self, tie: Tie) -> Result<Supervisor, StartError> {
         self.check()?;
         let options = self.options.clone();
-        let (address, _) = start::start(options, tie, Duration::MAX, |ack| Supervising::new(self, ack))?;
+        let (address, _) =
+            start::start(options, tie, Duration::MAX, |ack| Observed::new(Supervising::new(self, ack)))?;
         Ok(Supervisor { address })
     }
 }

@@ -12,11 +12,15 @@
 //!
 //! When not to use it: if nobody waits for the result, spawn the function.
 
-use crate::{ChildError, ChildSpec, DynamicSupervisor, DynamicSupervisorBuilder, Shutdown, StartError};
+use crate::{
+    ChildError, ChildSpec, DynamicSupervisor, DynamicSupervisorBuilder, Shutdown, StartError,
+    sys::{Inspect, Observed},
+};
 use engset_runtime::{
     Address, Builder, CallError, Event, ExitReason, Flow, NameError, Pid, Received, Reply, Server, exit, kill,
 };
 use std::{
+    any::Any,
     fmt,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -106,7 +110,7 @@ impl<T: Send + 'static> Task<T> {
     }
 
     fn launch(options: Builder, keeper: Keeper<T>) -> Result<Self, StartError> {
-        Ok(Task { keeper: options.trap_exits().serve(keeper)?, open: true })
+        Ok(Task { keeper: options.trap_exits().ancestry().serve(Observed::new(keeper))?, open: true })
     }
 
     /// The process that stands for the task: its exit signals come from it, and killing it ends the task.
@@ -257,7 +261,7 @@ impl<T: Send + 'static> Server for Keeper<T> {
 
     fn start(&mut self, me: Address<Message<T>>) -> Flow {
         let Some(work) = self.work.take() else { return Flow::Stop(ExitReason::Normal) };
-        match Builder::new().link().spawn(move || me.send(Message::Done(work()))) {
+        match Builder::new().link().ancestry().spawn(move || me.send(Message::Done(work()))) {
             Ok(worker) => {
                 self.worker = Some(worker);
                 Flow::Continue
@@ -295,6 +299,30 @@ impl<T: Send + 'static> Server for Keeper<T> {
             Received::Event(_) => {}
         }
         Flow::Continue
+    }
+}
+
+impl<T: Send + 'static> Inspect for Keeper<T> {
+    fn class(&self) -> &'static str {
+        "Task"
+    }
+
+    fn parent(&self) -> Option<Pid> {
+        self.parent
+    }
+
+    /// The result, if it is there.
+    fn state(&mut self) -> &mut dyn Any {
+        &mut self.outcome
+    }
+
+    fn format_state(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        match (self.worker, &self.outcome) {
+            (Some(worker), _) => write!(out, "running in {worker}"),
+            (None, Some(Ok(_))) => out.write_str("done"),
+            (None, Some(Err(reason))) => write!(out, "failed: {reason}"),
+            (None, None) => out.write_str("not started"),
+        }
     }
 }
 
