@@ -19,6 +19,8 @@
 //!
 //! [`sys`] looks into all of them while they run.
 //!
+//! [`sys`] looks into all of them while they run.
+//!
 //! And none at all for a process that just does one thing: [`spawn`](engset_runtime::spawn) it.
 
 #![forbid(unsafe_code)]
