@@ -12,6 +12,7 @@
 //! | `send`, `mailbox`, `call`, `bound`, `alias` | the ways of a message |
 //! | `relations`, `state`, `hooks` | links and monitors: asking for them, keeping them, dying |
 //! | `names`, `timers`, `local`, `info` | as they say |
+//! | `resource`, `extension` | what goes with a process, what goes with a node |
 //! | `blocking`, `future` | waiting for what is not a process |
 //! | `node`, `config`, `run`, `report` | nodes |
 //!
@@ -31,6 +32,7 @@ pub mod config;
 mod error;
 mod event;
 mod exit_rule;
+mod extension;
 mod future;
 mod hooks;
 mod info;
@@ -44,6 +46,7 @@ mod reason;
 pub mod reductions;
 mod relations;
 mod report;
+mod resource;
 mod run;
 mod send;
 mod server;
@@ -62,17 +65,19 @@ pub use {
     engset_scheduler::{Priority, Random, WorkerMetrics, current::Activity, envelope_memory},
     error::{CallError, NameError, RunError, SendError, SpawnError, StartError},
     event::{Down, Event, Exit, Item, MonitorRef, Received},
+    extension::extension,
     future::block_on,
-    info::{ProcessInfo, is_alive, name_of, process_info, processes},
+    info::{ProcessInfo, is_alive, mailbox_len, name_of, process_info, processes},
     local::ProcessLocal,
     mailbox::Mailbox,
     names::{lookup, register, register_mailbox, registered, send_named, unregister, whereis},
     node::{Node, NodeId},
     pid::{Address, Pid},
-    process::{Entry, now, self_pid, sleep, spawn, spawn_link, spawn_monitor, try_self_pid},
+    process::{Entry, now, random, self_pid, sleep, spawn, spawn_link, spawn_monitor, try_self_pid},
     reason::{DownReason, ExitReason, Panic},
-    reductions::{reduce, reductions_left, yield_now},
+    reductions::{reduce, reductions_left, uninterrupted, yield_now},
     relations::{demonitor, exit, exit_self, kill, link, monitor, monitor_name, trap_exits, unlink},
+    resource::{Resource, ResourceRef, hold, let_go},
     run::{run, run_with},
     server::{Flow, Server, serve, serve_with},
     timers::{Timer, TimerRef, exit_after, send_after, send_at, send_interval, start_timer},

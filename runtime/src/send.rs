@@ -62,11 +62,13 @@ pub(crate) fn undeliverable(envelope: Envelope, gone: bool) {
             call::break_off(caller, Broken::down(reference, DownReason::NoProc))
         }
         Signal::Aliased { message, .. } => current::drop_outside(message),
+        Signal::Hold(parcel) => parcel.bounce(),
         Signal::Exit(_)
         | Signal::Unlink { .. }
         | Signal::UnlinkAck { .. }
         | Signal::Demonitor { .. }
         | Signal::Down { .. }
+        | Signal::LetGo { .. }
         | Signal::Poke
         | Signal::Survived => {}
     }

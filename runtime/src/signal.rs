@@ -11,6 +11,8 @@
 //! | `Down` | a monitored process that ended | an event, or the end of a call, if the monitor is still set |
 //! | `Aliased` | `Alias::send` | a message, if the alias is active |
 //! | `Inspect` | `process_info`, `is_alive` | answers with what it knows of itself |
+//! | `Hold` | `hold` | adds the resource; of a dead process: released |
+//! | `LetGo` | `let_go` | forgets the resource |
 //! | `Poke` | a waker, a mailbox that has room again | ends the wait of the process |
 //! | `Survived` | a process, to itself, that drops a `Reply` while it unwinds | tells the caller, if it still lives |
 //!
@@ -22,6 +24,7 @@ use crate::{
     exit_rule::Origin,
     pid::Pid,
     reason::{DownReason, ExitReason},
+    resource::Parcel,
 };
 use engset_scheduler::Envelope;
 
@@ -35,6 +38,8 @@ pub(crate) enum Signal {
     Down { reference: MonitorRef, reason: DownReason },
     Aliased { alias: u64, message: Envelope },
     Inspect { caller: Pid, reference: u64 },
+    Hold(Box<Parcel>),
+    LetGo { id: u64 },
     Poke,
     Survived,
 }

@@ -12,6 +12,7 @@ use engset_scheduler::current;
 use hashbrown::{HashMap, HashSet};
 use std::{
     any::{Any, TypeId},
+    collections::BTreeMap,
     sync::Arc,
 };
 
@@ -42,6 +43,8 @@ pub(crate) struct Rare {
     /// Calls whose `Reply` was dropped by unwinding: they learn the reason when it is known.
     pub(crate) abandoned: Vec<(Pid, u64)>,
     pub(crate) bound: Option<Arc<crate::bound::Bound>>,
+    /// By number, which is the order in which they are released.
+    pub(crate) resources: BTreeMap<u64, Arc<dyn crate::Resource>>,
 }
 
 /// A monitor that this process has set.

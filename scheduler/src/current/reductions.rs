@@ -60,3 +60,26 @@ pub fn yield_now() {
         worker.yield_current();
     }
 }
+
+/// Runs `f` in one piece: the task does not give up its turn in it, is not unwound in it, and cannot wait.
+/// Without a task it just runs.
+#[inline]
+pub fn uninterrupted<R>(f: impl FnOnce() -> R) -> R {
+    struct Piece;
+    impl Drop for Piece {
+        fn drop(&mut self) {
+            change(u32::wrapping_sub);
+        }
+    }
+    #[inline]
+    fn change(by: fn(u32, u32) -> u32) {
+        // In a section, for a rescuer may look at it.
+        if let Some(section) = Section::enter() {
+            let depth = &section.worker.uninterrupted;
+            depth.set(by(depth.get(), 1));
+        }
+    }
+    change(u32::wrapping_add);
+    let _piece = Piece;
+    f()
+}

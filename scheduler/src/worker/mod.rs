@@ -142,6 +142,8 @@ pub(crate) struct Worker {
     /// The last unique number given out.
     counter: Cell<u64>,
     slots_asked: Cell<bool>,
+    /// The task that runs is in so many calls of `current::uninterrupted`. Changed in sections only.
+    pub(crate) uninterrupted: Cell<u32>,
     pub(crate) random: Own<Random>,
 }
 
@@ -206,6 +208,7 @@ impl Worker {
             usage: Cell::new(0),
             counter: Cell::new(u64::from(id) << 48),
             slots_asked: Cell::new(false),
+            uninterrupted: Cell::new(0),
             random: Own::new(Random::new(seed)),
             shared,
         }

@@ -23,14 +23,15 @@ pub enum Wake {
     TimedOut,
     /// Somebody asked for attention.
     Poked,
-    /// The task is unwinding or ending: it cannot wait any more, and did not.
+    /// The task is unwinding or ending, or not to be interrupted: it cannot wait, and did not.
     Ending,
 }
 
-/// Can the caller wait? Not while it unwinds (`carrier.rs`, rule 3) and not while it ends.
+/// Can the caller wait? Not while it unwinds (`carrier.rs`, rule 3), not while it ends, and not in a piece of code that
+/// is not to be interrupted.
 pub(crate) fn may_wait(worker: &Worker) -> bool {
     let Some(slot) = worker.current() else { return false };
-    !std::thread::panicking() && !worker.private(slot).has(ENDING)
+    !std::thread::panicking() && worker.uninterrupted.get() == 0 && !worker.private(slot).has(ENDING)
 }
 
 /// A searched list that goes back into the mailbox, also if the wait unwinds.
@@ -59,6 +60,7 @@ impl Worker {
         let task = self.private(slot);
         if (deadline != u64::MAX
             || task.has(DOOMED | ENDING | POKED | TIMED_OUT | SIGNALLED)
+            || self.uninterrupted.get() != 0
             || std::thread::panicking())
             && let Some(wake) = self.prepare_wait(slot, state, deadline)
         {
