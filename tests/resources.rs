@@ -147,6 +147,24 @@ fn nothing_interrupts_an_uninterrupted_piece() {
 }
 
 #[test]
+fn a_turn_that_was_over_inside_is_given_up_after_it() {
+    both::<()>(|_| {
+        let busy = spawn(|| {
+            loop {
+                // Outside of the piece the slice is never used up by what is paid there.
+                uninterrupted(|| (0..3).for_each(|_| reduce(3000)));
+                reduce(1);
+            }
+        });
+        (0..20).for_each(|_| yield_now());
+        kill(busy);
+        while is_alive(busy) {
+            yield_now();
+        }
+    });
+}
+
+#[test]
 fn a_kill_waits_for_the_end_of_an_uninterrupted_piece() {
     both_with::<()>(engset::Config::new(), None, |mut mailbox| {
         let done = Arc::new(AtomicUsize::new(0));

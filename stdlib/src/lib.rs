@@ -11,6 +11,7 @@
 //! | processes that are to be there whatever happens | [`Supervisor`] |
 //! | the same, of one kind and as many as needed | [`DynamicSupervisor`] |
 //! | processes under keys | [`Registry`] |
+//! | data that many processes read and write | [`Table`], [`OrderedTable`]; [`Counters`]; [`ReadMostly`] |
 //! | one result | [`Task`] |
 //! | the same work on many items | [`TaskStream`] |
 //!
@@ -22,10 +23,12 @@ pub mod agent;
 mod backoff;
 mod child_spec;
 mod children;
+pub mod counters;
 pub mod dynamic_supervisor;
 mod error;
 pub mod gen_server;
 mod lazy_timer;
+pub mod read_mostly;
 pub mod registry;
 mod restart_intensity;
 mod start;
@@ -33,6 +36,7 @@ mod stop_children;
 mod strategy;
 mod supervising;
 pub mod supervisor;
+pub mod table;
 pub mod task;
 pub mod task_stream;
 
@@ -41,12 +45,15 @@ pub use {
     backoff::Backoff,
     child_spec::{ChildSpec, DEFAULT_SHUTDOWN, Kind, Shutdown, SpecError},
     children::ChildCount,
+    counters::Counters,
     dynamic_supervisor::{DynamicSupervisor, DynamicSupervisorBuilder},
     error::StartError,
     gen_server::{Context, FnServer, GenServer, IntoServer, Next, ServerBuilder, from_fn},
+    read_mostly::ReadMostly,
     registry::{RegisterError, Registry, RegistryBuilder},
     strategy::{AutoShutdown, Restart, Strategy},
     supervisor::{ChildError, ChildInfo, ChildState, Supervisor, SupervisorBuilder},
+    table::{Access, OrderedTable, SharedTable, Table, TableBuilder, TableError},
     task::{Task, TaskError, TaskSupervisor},
     task_stream::TaskStream,
 };

@@ -68,18 +68,22 @@ pub fn uninterrupted<R>(f: impl FnOnce() -> R) -> R {
     struct Piece;
     impl Drop for Piece {
         fn drop(&mut self) {
-            change(u32::wrapping_sub);
+            if let Some(section) = Section::enter() {
+                let state = &section.worker.uninterrupted;
+                let (left, owes) = state.get().leave();
+                state.set(left);
+                if owes {
+                    // Or a task that does little else would never give up its turn.
+                    section.worker.reductions.store(-1, Ordering::Relaxed);
+                }
+            }
         }
     }
-    #[inline]
-    fn change(by: fn(u32, u32) -> u32) {
-        // In a section, for a rescuer may look at it.
-        if let Some(section) = Section::enter() {
-            let depth = &section.worker.uninterrupted;
-            depth.set(by(depth.get(), 1));
-        }
+    // In a section, for a rescuer may look at it.
+    if let Some(section) = Section::enter() {
+        let state = &section.worker.uninterrupted;
+        state.set(state.get().enter());
     }
-    change(u32::wrapping_add);
     let _piece = Piece;
     f()
 }
