@@ -3,7 +3,7 @@
 //! # Teardown, in steps
 //!
 //! 1. The reason is settled: the doom's, the panic's, or `Normal`.
-//! 2. Names, aliases and the mailbox' bound are released: who is told of the death can take the name.
+//! 2. Names, resources, aliases and the mailbox' bound are released: who is told of the death can take the name.
 //! 3. The mailbox closes: the pid names nobody from here on. Messages in it are dropped (their `Reply`s
 //!    are noted), link and monitor requests in it are answered `noproc`.
 //! 4. Callers that wait for a dropped `Reply` learn the reason. Linked processes get `Exit`, watchers `Down`,
@@ -21,7 +21,7 @@ use crate::{
     observe::Seen,
     pid::Pid,
     reason::{DownReason, ExitReason},
-    send,
+    resource, send,
     signal::Signal,
     state::{self, State},
     system,
@@ -123,6 +123,14 @@ impl Hooks for Inner {
                 Some(request) => Handled::Deliver(request),
                 None => Handled::Done,
             },
+            Signal::Hold(parcel) => {
+                resource::receive(*parcel);
+                Handled::Done
+            }
+            Signal::LetGo { id } => {
+                current::drop_outside(resource::forget(id));
+                Handled::Done
+            }
             Signal::Poke => {
                 current::poke_self();
                 Handled::Done
@@ -169,21 +177,22 @@ impl Hooks for Inner {
         };
         // Step 2.
         let rare = state::with_existing(|state| {
-            state
-                .rare
-                .as_mut()
-                .map(|rare| (mem::take(&mut rare.names), mem::take(&mut rare.locals), rare.bound.take()))
+            state.rare.as_mut().map(|rare| {
+                let resources = mem::take(&mut rare.resources);
+                (mem::take(&mut rare.names), mem::take(&mut rare.locals), rare.bound.take(), resources)
+            })
         });
         let name = match rare.flatten() {
             None => None,
-            Some((names, locals, bound)) => {
+            Some((names, locals, bound, resources)) => {
                 for (name, reservation) in &names {
                     self.names.release(name, me, *reservation);
                 }
                 if let Some(bound) = bound {
                     self.bounds.remove(me, &bound);
                 }
-                current::drop_outside(locals);
+                resource::release(me, resources.values());
+                current::drop_outside((resources, locals));
                 names.into_iter().next().map(|(name, _)| name)
             }
         };

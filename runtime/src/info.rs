@@ -139,3 +139,14 @@ fn collect(me: Pid) -> Option<ProcessInfo> {
 pub fn name_of(pid: Pid) -> Option<Arc<str>> {
     node::with_node(pid.node(), |node| node.names.name_of(pid)).flatten()
 }
+
+/// Messages in a process' mailbox, as its worker last counted; 0 if it is dead. A hint, without a signal: what has not
+/// arrived yet is not in it. [`process_info`] has the ordered answer.
+#[must_use]
+pub fn mailbox_len(pid: impl Into<Pid>) -> u32 {
+    let pid = pid.into();
+    if current::tag() == Some(pid.node().number()) {
+        return current::queued(pid.task());
+    }
+    node::scheduler_of(pid.node()).and_then(|scheduler| scheduler.queued(pid.task())).unwrap_or(0)
+}

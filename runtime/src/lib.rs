@@ -13,6 +13,7 @@
 //! | `relations`, `state`, `hooks` | links and monitors: asking for them, keeping them, dying |
 //! | `system`, `crash`, `dead_letters` | requests to the general part of a process; what is reported |
 //! | `names`, `timers`, `local`, `info` | as they say |
+//! | `resource`, `extension` | what goes with a process, what goes with a node |
 //! | `blocking`, `future` | waiting for what is not a process |
 //! | `node`, `config`, `run`, `report`, `observe` | nodes |
 //!
@@ -34,6 +35,7 @@ mod dead_letters;
 mod error;
 mod event;
 mod exit_rule;
+mod extension;
 mod future;
 mod hooks;
 mod info;
@@ -48,6 +50,7 @@ mod reason;
 pub mod reductions;
 mod relations;
 mod report;
+mod resource;
 mod run;
 mod send;
 mod server;
@@ -69,18 +72,20 @@ pub use {
     engset_scheduler::{Choice, Priority, Random, Script, WorkerMetrics, current::Activity, envelope_memory},
     error::{CallError, NameError, RunError, SendError, SpawnError, StartError},
     event::{Down, Event, Exit, Item, MonitorRef, Received},
+    extension::extension,
     future::block_on,
-    info::{ProcessInfo, is_alive, name_of, process_info, processes},
+    info::{ProcessInfo, is_alive, mailbox_len, name_of, process_info, processes},
     local::ProcessLocal,
     mailbox::Mailbox,
     names::{lookup, register, register_mailbox, registered, send_named, unregister, whereis},
     node::{Node, NodeId},
     pid::{Address, Pid},
-    process::{Entry, now, self_pid, sleep, spawn, spawn_link, spawn_monitor, try_self_pid},
+    process::{Entry, now, random, self_pid, sleep, spawn, spawn_link, spawn_monitor, try_self_pid},
     reason::{DownReason, ExitReason, Panic},
-    reductions::{reduce, reductions_left, yield_now},
+    reductions::{reduce, reductions_left, uninterrupted, yield_now},
     relations::{demonitor, exit, exit_self, kill, link, monitor, monitor_name, trap_exits, unlink},
     report::permit_report,
+    resource::{Resource, ResourceRef, hold, let_go},
     run::{run, run_with},
     server::{Flow, Server, serve, serve_with},
     state::Ancestor,

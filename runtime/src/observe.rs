@@ -163,7 +163,14 @@ impl Parcel {
                 Some(Signal::Inspect { .. }) => Parcel::Inspect,
                 Some(Signal::System(_)) => Parcel::System,
                 Some(Signal::Aliased { message, .. }) => Parcel::Message(message.type_name()),
-                Some(Signal::UnlinkAck { .. } | Signal::Poke | Signal::Survived) | None => Parcel::Internal,
+                Some(
+                    Signal::UnlinkAck { .. }
+                    | Signal::Hold(_)
+                    | Signal::LetGo { .. }
+                    | Signal::Poke
+                    | Signal::Survived,
+                )
+                | None => Parcel::Internal,
             },
         }
     }

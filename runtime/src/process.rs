@@ -195,3 +195,16 @@ pub(crate) fn add(now: u64, timeout: Duration) -> u64 {
 pub fn now() -> Duration {
     Duration::from_nanos(current::now())
 }
+
+/// A number from the node's generator; in systematic mode it follows from the seed. For choices that need no secret: it
+/// can be predicted. Outside of a process it comes from a counter, mixed.
+#[must_use]
+pub fn random() -> u64 {
+    current::random().unwrap_or_else(|| {
+        // The output function of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
+        let mut mixed = node::unique_outside().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    })
+}

@@ -58,3 +58,29 @@ pub fn yield_now() {
 pub fn reductions_left() -> u32 {
     engset_scheduler::current::reductions_left().max(0) as u32
 }
+
+/// Runs `f` in one piece: its reduction points do not let others have their turn, and no exit signal ends the
+/// process in it. So a lock that is taken and released in `f` is never held by a process that waits for its turn, and
+/// never left behind by one that was killed.
+///
+/// Keep it short: nothing else runs on this worker meanwhile. What would wait in `f` does not: a call is an error
+/// ([`CallError::Unwinding`](crate::CallError)), a sleep returns at once, [`Mailbox::receive`](crate::Mailbox::receive) panics.
+///
+/// ```
+/// # engset_runtime::run(|| {
+/// use std::sync::Mutex;
+///
+/// let shared = Mutex::new(1);
+/// let seen = engset_runtime::uninterrupted(|| {
+///     let mut number = shared.lock().unwrap();
+///     engset_runtime::reduce(1_000_000);
+///     *number += 1;
+///     *number
+/// });
+/// assert_eq!(seen, 2);
+/// # }).unwrap();
+/// ```
+#[inline]
+pub fn uninterrupted<R>(f: impl FnOnce() -> R) -> R {
+    engset_scheduler::current::uninterrupted(f)
+}

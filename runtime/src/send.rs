@@ -72,11 +72,13 @@ pub(crate) fn undeliverable(envelope: Envelope, gone: bool) {
             current::drop_outside(system);
         }
         Signal::Aliased { message, .. } => current::drop_outside(message),
+        Signal::Hold(parcel) => parcel.bounce(),
         Signal::Exit(_)
         | Signal::Unlink { .. }
         | Signal::UnlinkAck { .. }
         | Signal::Demonitor { .. }
         | Signal::Down { .. }
+        | Signal::LetGo { .. }
         | Signal::Poke
         | Signal::Survived => {}
     }

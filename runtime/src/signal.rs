@@ -12,6 +12,8 @@
 //! | `Aliased` | `Alias::send` | a message, if the alias is active |
 //! | `Inspect` | `process_info`, `is_alive` | answers with what it knows of itself |
 //! | `System` | `send_system`, `call_system` | something to receive, if a server takes it; else it is dropped |
+//! | `Hold` | `hold` | adds the resource; of a dead process: released |
+//! | `LetGo` | `let_go` | forgets the resource |
 //! | `Poke` | a waker, a mailbox that has room again | ends the wait of the process |
 //! | `Survived` | a process, to itself, that drops a `Reply` while it unwinds | tells the caller, if it still lives |
 //!
@@ -23,6 +25,7 @@ use crate::{
     exit_rule::Origin,
     pid::Pid,
     reason::{DownReason, ExitReason},
+    resource::Parcel,
     system::SystemRequest,
 };
 use engset_scheduler::Envelope;
@@ -38,6 +41,8 @@ pub(crate) enum Signal {
     Aliased { alias: u64, message: Envelope },
     Inspect { caller: Pid, reference: u64 },
     System(Box<SystemSignal>),
+    Hold(Box<Parcel>),
+    LetGo { id: u64 },
     Poke,
     Survived,
 }

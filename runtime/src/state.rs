@@ -13,6 +13,7 @@ use hashbrown::{HashMap, HashSet};
 use smallvec::SmallVec;
 use std::{
     any::{Any, TypeId},
+    collections::BTreeMap,
     fmt,
     sync::Arc,
 };
@@ -46,6 +47,8 @@ pub(crate) struct Rare {
     /// Calls whose `Reply` was dropped by unwinding: they learn the reason when it is known.
     pub(crate) abandoned: Vec<(Pid, u64)>,
     pub(crate) bound: Option<Arc<crate::bound::Bound>>,
+    /// By number, which is the order in which they are released.
+    pub(crate) resources: BTreeMap<u64, Arc<dyn crate::Resource>>,
     /// Itself and its ancestors: what its children get. Made for the first child.
     pub(crate) lineage: Option<Arc<[Ancestor]>>,
     pub(crate) noted: Option<Box<crate::crash::Noted>>,

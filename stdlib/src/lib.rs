@@ -13,6 +13,7 @@
 //! | processes under keys | [`Registry`] |
 //! | the same process several times, by key | [`PartitionSupervisor`] |
 //! | a server that keeps its mailbox when it crashes | [`InheritedMailbox`] |
+//! | data that many processes read and write | [`Table`], [`OrderedTable`]; [`Counters`]; [`ReadMostly`] |
 //! | one result | [`Task`] |
 //! | the same work on many items | [`TaskStream`] |
 //! | tests | [`testkit`] |
@@ -29,12 +30,14 @@ pub mod agent;
 mod backoff;
 mod child_spec;
 mod children;
+pub mod counters;
 pub mod dynamic_supervisor;
 mod error;
 pub mod gen_server;
 pub mod inherited_mailbox;
 mod lazy_timer;
 pub mod partition_supervisor;
+pub mod read_mostly;
 pub mod registry;
 mod restart_intensity;
 mod start;
@@ -44,6 +47,7 @@ mod supervising;
 mod supervision_report;
 pub mod supervisor;
 pub mod sys;
+pub mod table;
 pub mod task;
 pub mod task_stream;
 pub mod testkit;
@@ -53,14 +57,17 @@ pub use {
     backoff::Backoff,
     child_spec::{ChildSpec, DEFAULT_SHUTDOWN, Kind, Shutdown, SpecError},
     children::ChildCount,
+    counters::Counters,
     dynamic_supervisor::{DynamicSupervisor, DynamicSupervisorBuilder},
     error::StartError,
     gen_server::{Context, FnServer, GenServer, IntoServer, Next, ServerBuilder, from_fn},
     inherited_mailbox::{Decision, Failure, InheritedMailbox},
     partition_supervisor::{PartitionSupervisor, PartitionSupervisorBuilder},
+    read_mostly::ReadMostly,
     registry::{RegisterError, Registry, RegistryBuilder},
     strategy::{AutoShutdown, Restart, Strategy},
     supervisor::{ChildError, ChildInfo, ChildState, Supervisor, SupervisorBuilder},
+    table::{Access, OrderedTable, SharedTable, Table, TableBuilder, TableError},
     task::{Task, TaskError, TaskSupervisor},
     task_stream::TaskStream,
 };

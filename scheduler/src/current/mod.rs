@@ -17,7 +17,7 @@ pub use {
         Activity, activity, close_mailbox, drop_outside, has_extension, outside, with_existing_extension,
         with_extension,
     },
-    reductions::{is_used_up, pay, reduce, reductions_left, yield_now},
+    reductions::{is_used_up, pay, reduce, reductions_left, uninterrupted, yield_now},
     reply::{await_reply, await_still, cancel_reply, wait_reply},
     timers::{run_at, send_at, send_every, timer},
 };

@@ -71,3 +71,30 @@ fn give_up_turn(voluntarily: bool) {
         worker.yield_current(voluntarily);
     }
 }
+
+/// Runs `f` in one piece: the task does not give up its turn in it, is not unwound in it, and cannot wait.
+/// Without a task it just runs.
+#[inline]
+pub fn uninterrupted<R>(f: impl FnOnce() -> R) -> R {
+    struct Piece;
+    impl Drop for Piece {
+        fn drop(&mut self) {
+            if let Some(section) = Section::enter() {
+                let state = &section.worker.uninterrupted;
+                let (left, owes) = state.get().leave();
+                state.set(left);
+                if owes {
+                    // Or a task that does little else would never give up its turn.
+                    section.worker.reductions.store(-1, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+    // In a section, for a rescuer may look at it.
+    if let Some(section) = Section::enter() {
+        let state = &section.worker.uninterrupted;
+        state.set(state.get().enter());
+    }
+    let _piece = Piece;
+    f()
+}

@@ -32,7 +32,7 @@ pub(crate) use balance::IdleSet;
 pub(crate) use control::{Control, Seed, TimerAnswer};
 pub use timers::TimerHandle;
 pub use wait::Wake;
-pub(crate) use wait::may_wait;
+pub(crate) use wait::{Uninterrupted, may_wait};
 
 use crate::{
     body::OwnedBody,
@@ -148,6 +148,8 @@ pub(crate) struct Worker {
     /// The last unique number given out.
     counter: Cell<u64>,
     slots_asked: Cell<bool>,
+    /// Changed in sections only.
+    pub(crate) uninterrupted: Cell<Uninterrupted>,
     pub(crate) random: Own<Random>,
     /// Chooses in the place of `random`.
     scripted: Own<Option<Scripted>>,
@@ -216,6 +218,7 @@ impl Worker {
             usage: Cell::new(0),
             counter: Cell::new(u64::from(id) << 48),
             slots_asked: Cell::new(false),
+            uninterrupted: Cell::new(Uninterrupted::default()),
             random: Own::new(Random::new(seed)),
             scripted: Own::new(shared.config.script.clone().map(Scripted::new)),
             shared,

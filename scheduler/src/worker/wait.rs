@@ -23,14 +23,45 @@ pub enum Wake {
     TimedOut,
     /// Somebody asked for attention.
     Poked,
-    /// The task is unwinding or ending: it cannot wait any more, and did not.
+    /// The task is unwinding or ending, or not to be interrupted: it cannot wait, and did not.
     Ending,
 }
 
-/// Can the caller wait? Not while it unwinds (`carrier.rs`, rule 3) and not while it ends.
+/// In how many calls of `current::uninterrupted` the task that runs is, and whether its turn was over in one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Uninterrupted {
+    depth: u32,
+    owes: bool,
+}
+
+impl Uninterrupted {
+    #[inline(always)]
+    pub(crate) fn is_on(self) -> bool {
+        self.depth != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn enter(self) -> Self {
+        Uninterrupted { depth: self.depth + 1, ..self }
+    }
+
+    /// True: the turn was over inside, and is to be given up at the next reduction point.
+    #[inline(always)]
+    pub(crate) fn leave(self) -> (Self, bool) {
+        let left = Uninterrupted { depth: self.depth - 1, ..self };
+        if left.is_on() { (left, false) } else { (Self::default(), left.owes) }
+    }
+
+    fn owing_a_turn(self) -> Self {
+        Uninterrupted { owes: self.is_on(), ..self }
+    }
+}
+
+/// Can the caller wait? Not while it unwinds (`carrier.rs`, rule 3), not while it ends, and not in a piece of code that
+/// is not to be interrupted.
 pub(crate) fn may_wait(worker: &Worker) -> bool {
     let Some(slot) = worker.current() else { return false };
-    !std::thread::panicking() && !worker.private(slot).has(ENDING)
+    !std::thread::panicking() && !worker.uninterrupted.get().is_on() && !worker.private(slot).has(ENDING)
 }
 
 /// A searched list that goes back into the mailbox, also if the wait unwinds.
@@ -59,6 +90,7 @@ impl Worker {
         let task = self.private(slot);
         if (deadline != u64::MAX
             || task.has(DOOMED | ENDING | POKED | TIMED_OUT | SIGNALLED)
+            || self.uninterrupted.get().is_on()
             || std::thread::panicking())
             && let Some(wake) = self.prepare_wait(slot, state, deadline)
         {
@@ -154,6 +186,7 @@ impl Worker {
     pub(crate) fn yield_current(&self, voluntarily: bool) {
         let Some(slot) = self.current() else { return };
         if !may_wait(self) {
+            self.uninterrupted.set(self.uninterrupted.get().owing_a_turn());
             // It goes on; it gets a new slice, or it would come here at each reduction.
             self.reductions.store(self.shared.config.slice as i32, Ordering::Relaxed);
             return;
