@@ -41,6 +41,7 @@ pub struct Builder {
     link: bool,
     limit: Option<Limit>,
     traps: bool,
+    spread: bool,
 }
 
 /// Why a process with these options was not spawned.
@@ -118,6 +119,14 @@ impl Builder {
     /// Bounds its mailbox.
     pub fn mailbox(mut self, limit: Limit) -> Self {
         self.limit = Some(limit);
+        self
+    }
+
+    /// It starts on the next worker in turn, and not on the one of the process that spawns it. For processes that will
+    /// live long and have little to do with their parent, as those that serve a connection: what has started
+    /// stays on its worker.
+    pub fn spread(mut self) -> Self {
+        self.spread = true;
         self
     }
 
@@ -221,7 +230,7 @@ impl Builder {
     }
 
     fn settings(&self) -> Settings {
-        Settings { priority: self.priority, stack_size: self.stack_size, marked: self.limit.is_some() }
+        Settings { priority: self.priority, stack_size: self.stack_size, marked: self.limit.is_some(), spread: self.spread }
     }
 
     fn is_plain(&self) -> bool {

@@ -12,7 +12,7 @@
 //! | `send`, `mailbox`, `call`, `bound`, `alias` | the ways of a message |
 //! | `relations`, `state`, `hooks` | links and monitors: asking for them, keeping them, dying |
 //! | `names`, `timers`, `local`, `info` | as they say |
-//! | `blocking`, `future` | waiting for what is not a process |
+//! | `blocking`, `future`, `pause` | waiting for what is not a process |
 //! | `node`, `config`, `run`, `report` | nodes |
 //!
 //! # Invariants
@@ -38,6 +38,7 @@ mod local;
 mod mailbox;
 mod names;
 mod node;
+pub mod pause;
 mod pid;
 mod process;
 mod reason;

@@ -71,6 +71,8 @@ pub struct Settings {
     pub stack_size: Option<usize>,
     /// Mark it: [`crate::current::is_marked`] finds the mark.
     pub marked: bool,
+    /// Start it on the next worker in turn, and not on the one that spawns it.
+    pub spread: bool,
 }
 
 /// When a task is chosen among those that can run on a worker.

@@ -248,7 +248,7 @@ impl Scheduler {
         settings: Settings,
     ) -> Result<TaskId, SpawnError> {
         let class = self.shared.class_of(settings.stack_size)?;
-        let seed = Seed { body, extension, priority: settings.priority, class, marked: settings.marked };
+        let seed = Seed { body, extension, priority: settings.priority, class, marked: settings.marked, spread: settings.spread };
         let limit = SpawnError::Limit { limit: self.shared.slab.limit() };
         if self.shared.systematic {
             let worker = self.shared.worker(1).ok_or(SpawnError::Stopped)?;
@@ -518,7 +518,7 @@ impl Shared {
     }
 
     /// Spreads spawns from outside.
-    fn some_worker(&self) -> WorkerId {
+    pub(crate) fn some_worker(&self) -> WorkerId {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         (NEXT.fetch_add(1, Ordering::Relaxed) % self.config.workers) as WorkerId + 1
     }
@@ -571,7 +571,7 @@ impl Shared {
     fn push_token(&self, worker: &Worker, token: *mut crate::remote_queue::Link) {
         // SAFETY: the caller holds the token; slots stay mapped.
         if unsafe { worker.public.inbox.push(token) } == Wake::Unpark {
-            worker.public.parker.unpark();
+            worker.unpark();
         }
     }
 

@@ -72,6 +72,12 @@ pub(crate) fn with_worker<R>(f: impl FnOnce(&Worker) -> R) -> R {
     }
 }
 
+/// Runs `f` with this thread's worker, in a section; `None`: it is none.
+pub(crate) fn on_this_worker<R>(f: impl FnOnce(&Worker) -> R) -> Option<R> {
+    let section = Section::enter()?;
+    Some(f(section.worker))
+}
+
 pub(crate) fn with_shared<R>(f: impl FnOnce(&Shared) -> R) -> Option<R> {
     worker().map(|worker| f(&worker.shared))
 }
@@ -202,7 +208,7 @@ pub fn spawn(
             Err(error) => return Some(Err(error)),
         },
     };
-    let seed = Seed { body, extension, priority: settings.priority, class, marked: settings.marked };
+    let seed = Seed { body, extension, priority: settings.priority, class, marked: settings.marked, spread: settings.spread };
     let spawned = worker.spawn(seed);
     if worker.queue_len().is_multiple_of(32) {
         worker.level();

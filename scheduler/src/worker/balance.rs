@@ -18,7 +18,7 @@ use super::{Control, Worker};
 use crate::{
     owner::WorkerId,
     run_queue::Entry,
-    slot::{NO_TIMER, Slot},
+    slot::{NO_TIMER, Private, Slot},
 };
 use crossbeam_utils::CachePadded;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -186,6 +186,7 @@ impl Worker {
             self.drain_inbox();
         }
         self.look_at_clock();
+        self.poll();
         let tasks = self.take_movable(usize::MAX);
         let moved = tasks.len();
         if moved > 0 {
@@ -199,6 +200,17 @@ impl Worker {
     pub(crate) fn take_movable(&self, most: usize) -> Vec<Entry> {
         // SAFETY: `Worker` rule 1.
         unsafe { self.queue.with(|queue| queue.take_fresh(most)) }
+    }
+
+    /// Puts a new task into the queue of the next worker in turn.
+    #[cold]
+    pub(super) fn spread(&self, task: Private<'_>) {
+        let to = self.shared.some_worker();
+        if to == self.id || self.shared.watchdog.is_stuck(to) {
+            self.push(task);
+        } else {
+            self.give(vec![task.slot()], to);
+        }
     }
 
     /// Gives tasks, all `Queued` and in no queue, to another worker.

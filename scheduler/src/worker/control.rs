@@ -51,6 +51,7 @@ pub(crate) struct Seed {
     pub(crate) priority: Priority,
     pub(crate) class: StackClass,
     pub(crate) marked: bool,
+    pub(crate) spread: bool,
 }
 
 /// The answer to a timer order that went to another worker.
@@ -172,7 +173,11 @@ impl Worker {
         if self.stopping.get() {
             task.set(DOOMED);
         }
-        self.push(task);
+        if seed.spread && !self.shared.systematic {
+            self.spread(task);
+        } else {
+            self.push(task);
+        }
         self.metrics.spawned.add(1);
         Ok(TaskId::new(index, serial))
     }

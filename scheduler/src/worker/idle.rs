@@ -2,7 +2,8 @@
 //!
 //! 1. It is in the set of idle workers meanwhile, so that busy ones give it some (`balance.rs`).
 //! 2. It spins for `config.spin` at most: about what it costs to wake a sleeping CPU.
-//! 3. It sleeps by the inbox' word (`inbox.rs`), until mail or its next timer. Nobody wakes it for anything else.
+//! 3. It sleeps by the inbox' word (`inbox.rs`), until mail or its next timer. Nobody wakes it for anything else; if it
+//!    has a poller (`driver.rs`) it sleeps there, and so until something happens outside.
 
 use super::{Worker, timers};
 use std::time::Duration;
@@ -12,6 +13,7 @@ impl Worker {
     pub(super) fn idle(&self) -> bool {
         self.flush();
         self.look_at_clock();
+        self.poll();
         if self.public.inbox.has_tokens() || self.queue_len() > 0 {
             return true;
         }
@@ -30,7 +32,8 @@ impl Worker {
             for _ in 0..16 {
                 std::hint::spin_loop();
             }
-            if self.public.inbox.has_tokens() {
+            self.poll();
+            if self.public.inbox.has_tokens() || self.queue_len() > 0 {
                 found = true;
                 break;
             }
@@ -54,9 +57,10 @@ impl Worker {
         };
         if self.public.inbox.try_sleep() {
             self.metrics.parked.add(1);
-            self.public.parker.park(timeout);
+            self.park(timeout);
             self.public.inbox.awake();
             self.shared.watchdog.wake();
+            self.after_park();
         }
         self.look_at_clock();
     }

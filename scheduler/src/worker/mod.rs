@@ -40,6 +40,7 @@ use crate::{
     current,
     custody::Custody,
     depot::Cache,
+    driver::Poller,
     envelope::Envelope,
     inbox::Inbox,
     metrics::Metrics,
@@ -61,7 +62,10 @@ use std::{
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
     ptr::{self, NonNull},
-    sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering},
+    },
 };
 use timers::Timed;
 
@@ -142,6 +146,10 @@ pub(crate) struct Worker {
     /// The last unique number given out.
     counter: Cell<u64>,
     slots_asked: Cell<bool>,
+    /// What it waits in, from the first time that a task here waits for something outside (`driver.rs`).
+    pub(crate) poller: OnceLock<Arc<dyn Poller>>,
+    /// When a busy worker looks at it next.
+    pub(crate) next_poll: Cell<u64>,
     pub(crate) random: Own<Random>,
 }
 
@@ -206,6 +214,8 @@ impl Worker {
             usage: Cell::new(0),
             counter: Cell::new(u64::from(id) << 48),
             slots_asked: Cell::new(false),
+            poller: OnceLock::new(),
+            next_poll: Cell::new(0),
             random: Own::new(Random::new(seed)),
             shared,
         }
@@ -492,6 +502,7 @@ impl Worker {
                 self.public.tick.store(false, Ordering::Relaxed);
                 self.turn.set(0);
                 self.look_at_clock();
+                self.poll_if_due();
                 self.level();
             } else if self.shared.idle.any() {
                 self.share_work();
