@@ -56,6 +56,9 @@ pub use engset_runtime::{
     unlink, unregister, whereis, yield_now,
 };
 
+/// Sockets for processes.
+#[doc(inline)]
+pub use engset_net as net;
 /// The behaviours: generic servers, supervisors, tasks, registries.
 #[doc(inline)]
 pub use engset_stdlib as stdlib;

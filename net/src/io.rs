@@ -95,20 +95,12 @@ impl<S: AsFd> Io<S> {
     }
 
     /// Runs an operation, with the timeout that is set.
-    pub(crate) fn run<R>(
-        &self,
-        direction: Direction,
-        f: impl FnMut(&S) -> io::Result<R>,
-    ) -> io::Result<R> {
+    pub(crate) fn run<R>(&self, direction: Direction, f: impl FnMut(&S) -> io::Result<R>) -> io::Result<R> {
         self.run_until(direction, self.timeout(direction), f, |_| false)
     }
 
     /// The same for reading: what fills less than `room` is all that there is.
-    pub(crate) fn read(
-        &self,
-        room: usize,
-        f: impl FnMut(&S) -> io::Result<usize>,
-    ) -> io::Result<usize> {
+    pub(crate) fn read(&self, room: usize, f: impl FnMut(&S) -> io::Result<usize>) -> io::Result<usize> {
         if self.closer.0.is_active() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the socket is in active mode"));
         }

@@ -13,9 +13,7 @@ use engset_scheduler::driver::{self, Poller};
 use mio::{Events, Interest, Poll, Registry, Token, Waker, unix::SourceFd};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    time::{
-        Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
-    },
+    time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime},
 };
 use std::{
     any::Any,
@@ -105,7 +103,8 @@ impl EventPoller {
     fn new() -> io::Result<Self> {
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
-        let alarm = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
+        let alarm =
+            timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
         registry.register(&mut SourceFd(&alarm.as_raw_fd()), ALARM, Interest::READABLE)?;
         Ok(EventPoller {
             waker: Waker::new(&registry, WAKE)?,

@@ -140,11 +140,8 @@ impl UnixStream {
         refuse_systematic()?;
         let path = path.as_ref();
         loop {
-            let socket = socket2::Socket::new(
-                socket2::Domain::UNIX,
-                socket2::Type::STREAM.nonblocking(),
-                None,
-            )?;
+            let socket =
+                socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM.nonblocking(), None)?;
             match socket.connect(&socket2::SockAddr::unix(path)?) {
                 Ok(()) => return Self::from_std(socket.into()),
                 // There is no event for it.

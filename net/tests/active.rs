@@ -152,10 +152,7 @@ fn a_bounded_mailbox_that_is_full_loses_nothing() {
             }
             results.send(total);
         };
-        Builder::new()
-            .mailbox(Limit::messages(2).overflow(Overflow::Block))
-            .spawn(receive)
-            .expect("room");
+        Builder::new().mailbox(Limit::messages(2).overflow(Overflow::Block)).spawn(receive).expect("room");
         for at in 0..2000_usize {
             client.write_all(&[at as u8]).expect("connected");
             if at % 64 == 0 {
@@ -233,10 +230,7 @@ fn servers_serve_connections_and_move_between_workers() {
         for _ in 0..100 {
             let mut client = TcpStream::connect(address).expect("it listens");
             let (stream, _) = listener.accept().expect("one has connected");
-            let server = Builder::new()
-                .spread()
-                .serve(Connection { stream, closed: None })
-                .expect("room");
+            let server = Builder::new().spread().serve(Connection { stream, closed: None }).expect("room");
             client.write_all(b"hello").expect("connected");
             all.push((client, server));
         }

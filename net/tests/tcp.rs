@@ -119,9 +119,8 @@ fn timeouts_are_errors_and_the_connection_goes_on() {
         // Nobody reads: the buffers fill, then a write has to wait.
         client.set_write_timeout(Some(Duration::from_millis(20))).expect("not zero");
         let error = loop {
-            match client.write(&[0; 65536]) {
-                Ok(_) => {}
-                Err(error) => break error,
+            if let Err(error) = client.write_all(&[0; 65536]) {
+                break error;
             }
         };
         assert_eq!(error.kind(), ErrorKind::TimedOut);
@@ -250,9 +249,8 @@ fn the_end_that_comes_together_with_data_is_not_missed() {
 fn peek_leaves_data_and_vectors_are_filled_in_order() {
     process::<()>(|_| {
         let (mut client, mut server) = pair();
-        let written = client
-            .write_vectored(&[IoSlice::new(b"one "), IoSlice::new(b"two")])
-            .expect("connected");
+        let written =
+            client.write_vectored(&[IoSlice::new(b"one "), IoSlice::new(b"two")]).expect("connected");
         assert_eq!(written, 7);
         let mut buffer = [0; 16];
         let mut seen = 0;
@@ -293,7 +291,8 @@ fn connecting_where_nobody_listens_is_refused_and_names_are_looked_up() {
 fn a_connection_attempt_without_an_answer_times_out() {
     process::<()>(|_| {
         // A listener whose queue is full drops further attempts.
-        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        let socket =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
         let any: std::net::SocketAddr = "127.0.0.1:0".parse().expect("an address");
         socket.bind(&any.into()).expect("a port");
         socket.listen(0).expect("it listens");

@@ -230,7 +230,12 @@ impl Builder {
     }
 
     fn settings(&self) -> Settings {
-        Settings { priority: self.priority, stack_size: self.stack_size, marked: self.limit.is_some(), spread: self.spread }
+        Settings {
+            priority: self.priority,
+            stack_size: self.stack_size,
+            marked: self.limit.is_some(),
+            spread: self.spread,
+        }
     }
 
     fn is_plain(&self) -> bool {

@@ -6,8 +6,7 @@
 
 use crate::{
     pid::{Address, Pid},
-    process,
-    send,
+    process, send,
     signal::Signal,
 };
 use engset_scheduler::current::{self, Wake};

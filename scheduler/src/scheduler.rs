@@ -248,7 +248,14 @@ impl Scheduler {
         settings: Settings,
     ) -> Result<TaskId, SpawnError> {
         let class = self.shared.class_of(settings.stack_size)?;
-        let seed = Seed { body, extension, priority: settings.priority, class, marked: settings.marked, spread: settings.spread };
+        let seed = Seed {
+            body,
+            extension,
+            priority: settings.priority,
+            class,
+            marked: settings.marked,
+            spread: settings.spread,
+        };
         let limit = SpawnError::Limit { limit: self.shared.slab.limit() };
         if self.shared.systematic {
             let worker = self.shared.worker(1).ok_or(SpawnError::Stopped)?;

@@ -21,9 +21,11 @@ use std::{
 
 /// Most that a connection reads at a time.
 const BUFFER: usize = 4096;
+/// The same where memory is measured: the workload's request. A buffer on the stack costs its pages.
+const REQUEST: usize = 64;
 
 /// A process with a stack.
-fn serve(mut stream: TcpStream) {
+fn serve<const BUFFER: usize>(mut stream: TcpStream) {
     let mut buffer = [0; BUFFER];
     loop {
         match stream.read(&mut buffer) {
@@ -58,14 +60,14 @@ impl Server for Connection {
     }
 }
 
-fn accept(listener: &TcpListener, servers: bool) -> io::Result<()> {
+fn accept<const BUFFER: usize>(listener: &TcpListener, servers: bool) -> io::Result<()> {
     let (stream, _) = listener.accept()?;
     stream.set_nodelay(true)?;
     let builder = Builder::new().spread();
     let spawned = if servers {
         builder.serve(Connection(stream)).map(drop)
     } else {
-        builder.spawn(move || serve(stream)).map(drop)
+        builder.spawn(move || serve::<BUFFER>(stream)).map(drop)
     };
     spawned.map_err(io::Error::other)
 }
@@ -90,7 +92,7 @@ pub(super) fn echo(node: &Node, options: &Options) -> Result<Vec<Figure>, Failur
             println!("echo port {} number", listener.local_addr().map_or(0, |address| address.port()));
         }
         loop {
-            if let Err(error) = accept(&listener, servers) {
+            if let Err(error) = accept::<BUFFER>(&listener, servers) {
                 eprintln!("echo: {error}");
             }
         }
@@ -198,6 +200,18 @@ pub(super) fn load(_: &Node, options: &Options) -> Result<Vec<Figure>, Failure> 
     ])
 }
 
+/// Connects, and is served once each: what the server's end touches it has touched.
+fn connect(address: SocketAddr, count: u64) -> io::Result<Vec<std::net::TcpStream>> {
+    (0..count)
+        .map(|_| {
+            let mut client = std::net::TcpStream::connect(address)?;
+            client.write_all(b"hello")?;
+            client.read_exact(&mut [0; 5])?;
+            Ok(client)
+        })
+        .collect()
+}
+
 pub(super) fn connections(node: &Node, options: &Options) -> Result<Vec<Figure>, Failure> {
     raise_limit();
     let (count, servers) = (options.number("n"), options.word("kind") == "server");
@@ -205,28 +219,23 @@ pub(super) fn connections(node: &Node, options: &Options) -> Result<Vec<Figure>,
         let failed = |error: io::Error| -> ! { panic!("{error}") };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap_or_else(|error| failed(error));
         let address = listener.local_addr().unwrap_or_else(|error| failed(error));
-        let mut clients = Vec::with_capacity(count as usize);
-        let mut connect = || {
-            // The clients are the standard library's, which keeps nothing but the descriptor.
-            clients.push(std::net::TcpStream::connect(address).unwrap_or_else(|error| failed(error)));
-            accept(&listener, servers).unwrap_or_else(|error| failed(error));
-            let Some(client) = clients.last_mut() else { unreachable!("just pushed") };
-            // It has been served once: what it touches it has touched.
-            client.write_all(b"hello").unwrap_or_else(|error| failed(error));
-            let mut got = [0; 5];
-            engset::yield_now();
-            let mut client = client.try_clone().unwrap_or_else(|error| failed(error));
-            engset::blocking(move || client.read_exact(&mut got)).unwrap_or_else(|error| failed(error));
-        };
-        for _ in 0..100 {
-            connect();
-        }
+        engset::spawn(move || {
+            loop {
+                if let Err(error) = accept::<REQUEST>(&listener, servers) {
+                    eprintln!("connections: {error}");
+                }
+            }
+        });
+        // The clients are the standard library's, on a thread: they keep nothing but the descriptor.
+        let connect =
+            |count| engset::blocking(move || connect(address, count)).unwrap_or_else(|error| failed(error));
+        let first = connect(100);
         let (before, start) = (resident(), Instant::now());
-        for _ in 0..count {
-            connect();
-        }
+        let clients = connect(count);
         let time = start.elapsed();
         let bytes = resident().saturating_sub(before) as f64 / count as f64;
+        // Closing thousands of sockets takes a while.
+        engset::blocking(move || drop((first, clients)));
         vec![Figure::new("bytes", bytes, "B/connection"), Figure::rate("rate", count, time, "connections/s")]
     })
 }

@@ -161,7 +161,11 @@ pub const WORKLOADS: &[Workload] = &[
         about: "a TCP server that answers what it gets, until it is ended",
         keys: &[
             Key::off("port", "port on 127.0.0.1; 0: the system chooses one, which is printed"),
-            Key::word("kind", &["plain", "server"], "a function for each connection, or a server in active mode"),
+            Key::word(
+                "kind",
+                &["plain", "server"],
+                "a function for each connection, or a server in active mode",
+            ),
         ],
         run: echo::echo,
         silent: false,
@@ -181,10 +185,14 @@ pub const WORKLOADS: &[Workload] = &[
     },
     Workload {
         name: "connections",
-        about: "n idle connections, each with a process at the server's end; memory of each",
+        about: "n idle connections, each with a process (and 64 B to read into) at the server's end; memory of each",
         keys: &[
             Key::number("n", 10_000, "connections"),
-            Key::word("kind", &["plain", "server"], "a function for each connection, or a server in active mode"),
+            Key::word(
+                "kind",
+                &["plain", "server"],
+                "a function for each connection, or a server in active mode",
+            ),
         ],
         run: echo::connections,
         silent: false,

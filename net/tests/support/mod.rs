@@ -34,15 +34,16 @@ pub(crate) fn process<M: Send + 'static>(test: fn(&mut Mailbox<M>)) {
 }
 
 fn scene<M: Send + 'static>(test: fn(&mut Mailbox<M>)) {
-    let watcher = engset_runtime::spawn(move |mut mailbox: Mailbox<engset_runtime::Reply<Option<String>>>| {
-        let reply = mailbox.message();
-        let (_, reference) =
-            engset_runtime::spawn_monitor(move |mut mailbox: Mailbox<M>| test(&mut mailbox));
-        let down = down_of(&mut mailbox, reference);
-        let is_normal =
-            down.reason == engset_runtime::DownReason::Exited(engset_runtime::ExitReason::Normal);
-        reply.send((!is_normal).then(|| down.reason.to_string()));
-    });
+    let watcher =
+        engset_runtime::spawn(move |mut mailbox: Mailbox<engset_runtime::Reply<Option<String>>>| {
+            let reply = mailbox.message();
+            let (_, reference) =
+                engset_runtime::spawn_monitor(move |mut mailbox: Mailbox<M>| test(&mut mailbox));
+            let down = down_of(&mut mailbox, reference);
+            let is_normal =
+                down.reason == engset_runtime::DownReason::Exited(engset_runtime::ExitReason::Normal);
+            reply.send((!is_normal).then(|| down.reason.to_string()));
+        });
     match watcher.call_timeout(|reply| reply, Duration::MAX) {
         Ok(None) => {}
         Ok(Some(why)) => panic!("{why}"),

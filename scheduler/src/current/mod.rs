@@ -208,7 +208,14 @@ pub fn spawn(
             Err(error) => return Some(Err(error)),
         },
     };
-    let seed = Seed { body, extension, priority: settings.priority, class, marked: settings.marked, spread: settings.spread };
+    let seed = Seed {
+        body,
+        extension,
+        priority: settings.priority,
+        class,
+        marked: settings.marked,
+        spread: settings.spread,
+    };
     let spawned = worker.spawn(seed);
     if worker.queue_len().is_multiple_of(32) {
         worker.level();

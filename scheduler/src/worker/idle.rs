@@ -1,7 +1,8 @@
 //! Nothing to run: the worker looks for work for a short while, then it sleeps.
 //!
 //! 1. It is in the set of idle workers meanwhile, so that busy ones give it some (`balance.rs`).
-//! 2. It spins for `config.spin` at most: about what it costs to wake a sleeping CPU.
+//! 2. It spins for `config.spin` at most: about what it costs to wake a sleeping CPU. Not if what ended its latest sleep
+//!    was no mail but an event from outside: the next one comes when it comes, and whoever brings it may need the CPU.
 //! 3. It sleeps by the inbox' word (`inbox.rs`), until mail or its next timer. Nobody wakes it for anything else; if it
 //!    has a poller (`driver.rs`) it sleeps there, and so until something happens outside.
 
@@ -28,7 +29,7 @@ impl Worker {
         self.shared.idle.insert(self.id);
         let spin_until = self.now.get() + self.shared.config.spin.as_nanos() as u64;
         let mut found = false;
-        while self.shared.clock.now() < spin_until {
+        while !self.fed_from_outside.get() && self.shared.clock.now() < spin_until {
             for _ in 0..16 {
                 std::hint::spin_loop();
             }
@@ -60,6 +61,7 @@ impl Worker {
             self.park(timeout);
             self.public.inbox.awake();
             self.shared.watchdog.wake();
+            self.fed_from_outside.set(self.poller.get().is_some() && !self.public.inbox.has_tokens());
             self.after_park();
         }
         self.look_at_clock();

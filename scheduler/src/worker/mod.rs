@@ -150,6 +150,8 @@ pub(crate) struct Worker {
     pub(crate) poller: OnceLock<Arc<dyn Poller>>,
     /// When a busy worker looks at it next.
     pub(crate) next_poll: Cell<u64>,
+    /// The latest sleep was ended by it.
+    fed_from_outside: Cell<bool>,
     pub(crate) random: Own<Random>,
 }
 
@@ -216,6 +218,7 @@ impl Worker {
             slots_asked: Cell::new(false),
             poller: OnceLock::new(),
             next_poll: Cell::new(0),
+            fed_from_outside: Cell::new(false),
             random: Own::new(Random::new(seed)),
             shared,
         }
