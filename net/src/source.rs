@@ -331,7 +331,9 @@ impl Source {
             }
         };
         loop {
+            let fuse = Fuse(self);
             let pumped = pump.pump(self);
+            mem::forget(fuse);
             let mut state = lock(&self.state);
             if !matches!(state.pump, PumpState::Out) {
                 // The socket was closed, or another receiver was set. (The lock is given back before the old one is dropped.)
@@ -353,6 +355,19 @@ impl Source {
             }
             state.pump = PumpState::Here(pump);
             return;
+        }
+    }
+}
+
+/// If the code of users panics, or the process is killed in the middle of it, nothing more comes.
+struct Fuse<'a>(&'a Source);
+
+impl Drop for Fuse<'_> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.0.state);
+        state.credit = 0;
+        if matches!(state.pump, PumpState::Out) {
+            state.pump = PumpState::None;
         }
     }
 }

@@ -184,6 +184,25 @@ fn the_receivers_death_makes_the_socket_passive() {
     });
 }
 
+#[test]
+fn a_wrapper_that_panics_ends_active_mode_and_nothing_else() {
+    process::<Message>(|mailbox| {
+        let (mut client, mut server) = pair();
+        let wrap = |event| match event {
+            TcpEvent::Data(data) if data == b"bad" => panic!("on purpose"),
+            event => Message::Tcp(event),
+        };
+        server.activate(mailbox.address(), Active::Always, wrap).expect("a process");
+        client.write_all(b"good").expect("connected");
+        assert_eq!(data(mailbox), b"good");
+        client.write_all(b"bad").expect("connected");
+        // The worker goes on, and the socket is passive.
+        wait_until(|| server.set_active(Active::Always).is_err());
+        client.write_all(b"x").expect("connected");
+        assert_eq!(server.read(&mut [0]).expect("passive"), 1);
+    });
+}
+
 /// A connection as a server: it holds no stack while it waits.
 struct Connection {
     stream: TcpStream,

@@ -5,7 +5,7 @@
 //!
 //! 1. the worker, when it has nothing to do, waits *in the poller* instead of on its parker's lock; mail ends
 //!    that wait by [`Poller::wake`] (`parker.rs`, `park_in`). So an event reaches its task without another thread;
-//! 2. a busy worker looks at the poller every [`INTERVAL`], between two slices;
+//! 2. a busy worker looks at the poller every 50 µs, between two slices;
 //! 3. a rescuer (`watchdog.rs`) looks at it in place of a stuck worker: what comes may be for a task that
 //!    has been given away.
 //!
