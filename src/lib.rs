@@ -58,6 +58,9 @@ pub use engset_runtime::{
     unregister, whereis, yield_now,
 };
 
+/// Sockets for processes.
+#[doc(inline)]
+pub use engset_net as net;
 /// The behaviours: generic servers, supervisors, tasks, registries.
 #[doc(inline)]
 pub use engset_stdlib as stdlib;

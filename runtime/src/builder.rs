@@ -45,6 +45,7 @@ pub struct Builder {
     ancestry: bool,
     /// What is spawned is a server: it takes system requests.
     serves: bool,
+    spread: bool,
 }
 
 /// Why a process with these options was not spawned.
@@ -122,6 +123,14 @@ impl Builder {
     /// Bounds its mailbox.
     pub fn mailbox(mut self, limit: Limit) -> Self {
         self.limit = Some(limit);
+        self
+    }
+
+    /// It starts on the next worker in turn, and not on the one of the process that spawns it. For processes that will
+    /// live long and have little to do with their parent, as those that serve a connection: what has started
+    /// stays on its worker.
+    pub fn spread(mut self) -> Self {
+        self.spread = true;
         self
     }
 
@@ -242,6 +251,7 @@ impl Builder {
             stack_size: self.stack_size,
             marked: self.limit.is_some(),
             flagged: self.serves,
+            spread: self.spread,
         }
     }
 

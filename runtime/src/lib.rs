@@ -14,7 +14,7 @@
 //! | `system`, `crash`, `dead_letters` | requests to the general part of a process; what is reported |
 //! | `names`, `timers`, `local`, `info` | as they say |
 //! | `resource`, `extension` | what goes with a process, what goes with a node |
-//! | `blocking`, `future` | waiting for what is not a process |
+//! | `blocking`, `future`, `pause` | waiting for what is not a process |
 //! | `node`, `config`, `run`, `report`, `observe` | nodes |
 //!
 //! # Invariants
@@ -44,6 +44,7 @@ mod mailbox;
 mod names;
 mod node;
 pub mod observe;
+pub mod pause;
 mod pid;
 mod process;
 mod reason;

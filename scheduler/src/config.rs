@@ -80,6 +80,8 @@ pub struct Settings {
     pub marked: bool,
     /// A flag for the hooks of the crate above: [`crate::current::is_subject_flagged`] finds it.
     pub flagged: bool,
+    /// Start it on the next worker in turn, and not on the one that spawns it.
+    pub spread: bool,
 }
 
 /// When a task is chosen among those that can run on a worker.

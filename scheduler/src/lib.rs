@@ -13,6 +13,7 @@
 //! | `carrier`, `stack`, `overflow` | stacks: what runs on them, where they are, what if one is used up |
 //! | `worker` | the loop, delivery, waiting, timers, balance |
 //! | `watchdog`, `thread_clock` | the time limit of slices; stuck workers |
+//! | `driver` | the seam to sockets: what a worker waits in |
 //! | `clock`, `blocking`, `metrics`, `config` | as they say |
 //! | `scheduler`, `current` | the interface from outside, and from within a task |
 //!
@@ -54,6 +55,8 @@ mod config;
 pub mod current;
 #[cfg(not(loom))]
 mod depot;
+#[cfg(not(loom))]
+pub mod driver;
 #[cfg(not(loom))]
 mod envelope;
 #[cfg(not(loom))]

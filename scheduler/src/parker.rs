@@ -2,7 +2,8 @@
 //!
 //! After crossbeam-utils `sync/parker.rs`; the difference is that there is one owner known in
 //! advance, so no handle is cloned, and the shim's types are used. States: `EMPTY` (0), `PARKED`,
-//! `NOTIFIED`. A park may return without an unpark (timeout, or an old permit): callers look again.
+//! `NOTIFIED`; `AWAY`: the owner waits in something else than this ([`Parker::park_in`]), which the unparker then has
+//! to end in its way. A park may return without an unpark (timeout, or an old permit): callers look again.
 //! Model: `loom-tests/src/inbox.rs` uses it together with the inbox, as the worker does.
 
 use crate::sync::{
@@ -15,6 +16,7 @@ use std::time::Duration;
 const EMPTY: u8 = 0;
 const PARKED: u8 = 1;
 const NOTIFIED: u8 = 2;
+const AWAY: u8 = 3;
 
 /// See the head of this file.
 #[derive(Debug)]
@@ -75,15 +77,37 @@ impl Parker {
         }
     }
 
-    /// Ends the owner's park, or its next one.
+    /// As [`Parker::park`], but what blocks is `wait`. It must come back when the `wake` of an
+    /// [`Parker::unpark_with`] has been called, also if that was before `wait` began.
+    pub fn park_in(&self, wait: impl FnOnce()) {
+        // Release on success: pairs with the acquire in `unpark_with`: what `wake` needs is seen. Acquire on
+        // failure: as in `park`.
+        if self.state.compare_exchange(EMPTY, AWAY, Ordering::Release, Ordering::Acquire).is_ok() {
+            wait();
+        }
+        // Acquire: what was written before each unpark is seen.
+        self.state.swap(EMPTY, Ordering::Acquire);
+    }
+
+    /// Ends the owner's park, or its next one. For an owner that never calls [`Parker::park_in`].
     pub fn unpark(&self) {
-        // Release: pairs with the acquires in `park`. A swap, not a compare-exchange: even when the
-        // state is NOTIFIED already, the owner must see what was written before *this* call.
-        if self.state.swap(NOTIFIED, Ordering::Release) == PARKED {
-            // The owner may be between its exchange and the wait: taking the lock waits for that.
-            // It is released before notifying, so that the owner does not wake into a held lock.
-            drop(lock(&self.lock));
-            self.wake.notify_one();
+        self.unpark_with(|| {});
+    }
+
+    /// Ends the owner's park, or its next one; `wake` ends the `wait` of a [`Parker::park_in`].
+    pub fn unpark_with(&self, wake: impl FnOnce()) {
+        // Release: pairs with the acquires in `park`. Acquire: with the release in `park_in`. A swap, not a
+        // compare-exchange: even when the state is NOTIFIED already, the owner must see what was written
+        // before *this* call.
+        match self.state.swap(NOTIFIED, Ordering::AcqRel) {
+            PARKED => {
+                // The owner may be between its exchange and the wait: taking the lock waits for that.
+                // It is released before notifying, so that the owner does not wake into a held lock.
+                drop(lock(&self.lock));
+                self.wake.notify_one();
+            }
+            AWAY => wake(),
+            _ => {}
         }
     }
 }

@@ -249,8 +249,8 @@ impl Scheduler {
         settings: Settings,
     ) -> Result<TaskId, SpawnError> {
         let class = self.shared.class_of(settings.stack_size)?;
-        let Settings { priority, marked, flagged, .. } = settings;
-        let seed = Seed { body, extension, priority, class, marked, flagged };
+        let Settings { priority, marked, flagged, spread, .. } = settings;
+        let seed = Seed { body, extension, priority, class, marked, flagged, spread };
         let limit = SpawnError::Limit { limit: self.shared.slab.limit() };
         if self.shared.systematic {
             let worker = self.shared.worker(1).ok_or(SpawnError::Stopped)?;
@@ -520,7 +520,7 @@ impl Shared {
     }
 
     /// Spreads spawns from outside.
-    fn some_worker(&self) -> WorkerId {
+    pub(crate) fn some_worker(&self) -> WorkerId {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         (NEXT.fetch_add(1, Ordering::Relaxed) % self.config.workers) as WorkerId + 1
     }
@@ -573,7 +573,7 @@ impl Shared {
     fn push_token(&self, worker: &Worker, token: *mut crate::remote_queue::Link) {
         // SAFETY: the caller holds the token; slots stay mapped.
         if unsafe { worker.public.inbox.push(token) } == Wake::Unpark {
-            worker.public.parker.unpark();
+            worker.unpark();
         }
     }
 

@@ -8,6 +8,7 @@ use engset::{Config, Node};
 
 mod big;
 mod call;
+mod echo;
 mod hog;
 mod messaging;
 mod monitor;
@@ -153,6 +154,47 @@ pub const WORKLOADS: &[Workload] = &[
         about: "n timers are set at random times within a minute, and 90 % of them cancelled",
         keys: &[Key::number("n", 1_000_000, "timers")],
         run: timers::timers,
+        silent: false,
+    },
+    Workload {
+        name: "echo",
+        about: "a TCP server that answers what it gets, until it is ended",
+        keys: &[
+            Key::off("port", "port on 127.0.0.1; 0: the system chooses one, which is printed"),
+            Key::word(
+                "kind",
+                &["plain", "server"],
+                "a function for each connection, or a server in active mode",
+            ),
+        ],
+        run: echo::echo,
+        silent: false,
+    },
+    Workload {
+        name: "echo_load",
+        about: "loads an echo server from one thread outside of the runtime: each connection has one request under way",
+        keys: &[
+            Key::number("port", 7777, "of the server, on 127.0.0.1"),
+            Key::number("conns", 64, "connections"),
+            Key::off("idle", "connections more, which only stay open"),
+            Key::number("size", 64, "bytes of a request"),
+            Key::number("seconds", 5, "how long"),
+        ],
+        run: echo::load,
+        silent: false,
+    },
+    Workload {
+        name: "connections",
+        about: "n idle connections, each with a process (and 64 B to read into) at the server's end; memory of each",
+        keys: &[
+            Key::number("n", 10_000, "connections"),
+            Key::word(
+                "kind",
+                &["plain", "server"],
+                "a function for each connection, or a server in active mode",
+            ),
+        ],
+        run: echo::connections,
         silent: false,
     },
     Workload {

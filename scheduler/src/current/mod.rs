@@ -75,6 +75,12 @@ pub(crate) fn with_worker<R>(f: impl FnOnce(&Worker) -> R) -> R {
     }
 }
 
+/// Runs `f` with this thread's worker, in a section; `None`: it is none.
+pub(crate) fn on_this_worker<R>(f: impl FnOnce(&Worker) -> R) -> Option<R> {
+    let section = Section::enter()?;
+    Some(f(section.worker))
+}
+
 pub(crate) fn with_shared<R>(f: impl FnOnce(&Shared) -> R) -> Option<R> {
     worker().map(|worker| f(&worker.shared))
 }
@@ -213,8 +219,8 @@ pub fn spawn(
             Err(error) => return Some(Err(error)),
         },
     };
-    let Settings { priority, marked, flagged, .. } = settings;
-    let seed = Seed { body, extension, priority, class, marked, flagged };
+    let Settings { priority, marked, flagged, spread, .. } = settings;
+    let seed = Seed { body, extension, priority, class, marked, flagged, spread };
     let spawned = worker.spawn(seed);
     if worker.queue_len().is_multiple_of(32) {
         worker.level();

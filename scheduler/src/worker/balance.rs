@@ -18,7 +18,7 @@ use super::{Control, Worker};
 use crate::{
     owner::WorkerId,
     run_queue::Entry,
-    slot::{NO_TIMER, Slot},
+    slot::{NO_TIMER, Private, Slot},
 };
 use crossbeam_utils::CachePadded;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -190,6 +190,7 @@ impl Worker {
             self.drain_inbox();
         }
         self.look_at_clock();
+        self.poll();
         let tasks = self.take_movable(usize::MAX);
         let moved = tasks.len();
         if moved > 0 {
@@ -208,6 +209,17 @@ impl Worker {
     /// Has it got mail already? Then the sender is probably here (rule 2).
     fn is_tied(&self, entry: Entry) -> bool {
         self.slot_of(entry).queued() > 0
+    }
+
+    /// Puts a new task into the queue of the next worker in turn.
+    #[cold]
+    pub(super) fn spread(&self, task: Private<'_>) {
+        let to = self.shared.some_worker();
+        if to == self.id || self.shared.watchdog.is_stuck(to) {
+            self.push(task);
+        } else {
+            self.give(vec![task.slot()], to);
+        }
     }
 
     /// Gives tasks, all `Queued` and in no queue, to another worker.

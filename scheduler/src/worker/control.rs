@@ -53,6 +53,7 @@ pub(crate) struct Seed {
     pub(crate) class: StackClass,
     pub(crate) marked: bool,
     pub(crate) flagged: bool,
+    pub(crate) spread: bool,
 }
 
 /// The answer to a timer order that went to another worker.
@@ -175,7 +176,11 @@ impl Worker {
         if self.stopping.get() {
             task.set(DOOMED);
         }
-        self.push(task);
+        if seed.spread && !self.shared.systematic {
+            self.spread(task);
+        } else {
+            self.push(task);
+        }
         self.metrics.spawned.add(1);
         let id = TaskId::new(index, serial);
         if self.observed {

@@ -1,8 +1,10 @@
 //! Nothing to run: the worker looks for work for a short while, then it sleeps.
 //!
 //! 1. It is in the set of idle workers meanwhile, so that busy ones give it some (`balance.rs`).
-//! 2. It spins for `config.spin` at most: about what it costs to wake a sleeping CPU.
-//! 3. It sleeps by the inbox' word (`inbox.rs`), until mail or its next timer. Nobody wakes it for anything else.
+//! 2. It spins for `config.spin` at most: about what it costs to wake a sleeping CPU. Not if what ended its latest sleep
+//!    was no mail but an event from outside: the next one comes when it comes, and whoever brings it may need the CPU.
+//! 3. It sleeps by the inbox' word (`inbox.rs`), until mail or its next timer. Nobody wakes it for anything else; if it
+//!    has a poller (`driver.rs`) it sleeps there, and so until something happens outside.
 
 use super::{Worker, timers};
 use std::time::Duration;
@@ -12,6 +14,7 @@ impl Worker {
     pub(super) fn idle(&self) -> bool {
         self.flush();
         self.look_at_clock();
+        self.poll();
         if self.public.inbox.has_tokens() || self.queue_len() > 0 {
             return true;
         }
@@ -26,11 +29,12 @@ impl Worker {
         self.shared.idle.insert(self.id);
         let spin_until = self.now.get() + self.shared.config.spin.as_nanos() as u64;
         let mut found = false;
-        while self.shared.clock.now() < spin_until {
+        while !self.fed_from_outside.get() && self.shared.clock.now() < spin_until {
             for _ in 0..16 {
                 std::hint::spin_loop();
             }
-            if self.public.inbox.has_tokens() {
+            self.poll();
+            if self.public.inbox.has_tokens() || self.queue_len() > 0 {
                 found = true;
                 break;
             }
@@ -54,9 +58,11 @@ impl Worker {
         };
         if self.public.inbox.try_sleep() {
             self.metrics.parked.add(1);
-            self.public.parker.park(timeout);
+            self.park(timeout);
             self.public.inbox.awake();
             self.shared.watchdog.wake();
+            self.fed_from_outside.set(self.poller.get().is_some() && !self.public.inbox.has_tokens());
+            self.after_park();
         }
         self.look_at_clock();
     }

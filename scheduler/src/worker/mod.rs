@@ -42,6 +42,7 @@ use crate::{
     current,
     custody::Custody,
     depot::Cache,
+    driver::Poller,
     envelope::Envelope,
     inbox::Inbox,
     metrics::Metrics,
@@ -64,7 +65,10 @@ use std::{
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
     ptr::{self, NonNull},
-    sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering},
+    },
 };
 use timers::Timed;
 
@@ -150,6 +154,12 @@ pub(crate) struct Worker {
     slots_asked: Cell<bool>,
     /// Changed in sections only.
     pub(crate) uninterrupted: Cell<Uninterrupted>,
+    /// What it waits in, from the first time that a task here waits for something outside (`driver.rs`).
+    pub(crate) poller: OnceLock<Arc<dyn Poller>>,
+    /// When a busy worker looks at it next.
+    pub(crate) next_poll: Cell<u64>,
+    /// The latest sleep was ended by it.
+    fed_from_outside: Cell<bool>,
     pub(crate) random: Own<Random>,
     /// Chooses in the place of `random`.
     scripted: Own<Option<Scripted>>,
@@ -219,6 +229,9 @@ impl Worker {
             counter: Cell::new(u64::from(id) << 48),
             slots_asked: Cell::new(false),
             uninterrupted: Cell::new(Uninterrupted::default()),
+            poller: OnceLock::new(),
+            next_poll: Cell::new(0),
+            fed_from_outside: Cell::new(false),
             random: Own::new(Random::new(seed)),
             scripted: Own::new(shared.config.script.clone().map(Scripted::new)),
             shared,
@@ -526,6 +539,7 @@ impl Worker {
                 self.public.tick.store(false, Ordering::Relaxed);
                 self.turn.set(0);
                 self.look_at_clock();
+                self.poll_if_due();
                 self.level();
             } else if self.shared.idle.any() && self.movable() > 0 {
                 self.share_work();

@@ -1,0 +1,12 @@
+//! TCP.
+
+mod listener;
+mod split;
+mod stream;
+
+pub(crate) use {listener::is_shortage, stream::take};
+pub use {
+    listener::{Accepted, Incoming, TcpListener},
+    split::{ReadHalf, WriteHalf},
+    stream::{TcpEvent, TcpStream},
+};

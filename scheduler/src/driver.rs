@@ -1,0 +1,133 @@
+//! The seam to what reports events from outside: sockets, pipes, child programs.
+//!
+//! This crate knows no sockets. The crate above implements [`Poller`], and gives a worker one when the first
+//! task there waits for a socket ([`with_poller`]). From then on
+//!
+//! 1. the worker, when it has nothing to do, waits *in the poller* instead of on its parker's lock; mail ends
+//!    that wait by [`Poller::wake`] (`parker.rs`, `park_in`). So an event reaches its task without another thread;
+//! 2. a busy worker looks at the poller every 50 µs, between two slices;
+//! 3. a rescuer (`watchdog.rs`) looks at it in place of a stuck worker: what comes may be for a task that
+//!    has been given away.
+//!
+//! Each worker has a poller of its own: a task that waits in the middle of something never changes its worker, so its
+//! events come to where it is. Only a task without a stack, which may move, can get an event from another
+//! worker, by mail like all others.
+//!
+//! A worker without a poller pays one load when it looks at the clock. In systematic mode there is no
+//! poller: what happens outside cannot be repeated.
+
+use crate::{current, worker::Worker};
+use std::{
+    any::Any,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
+
+/// A busy worker looks at its poller this often, in nanoseconds: a look is a system call of about 0.3 µs, so it
+/// costs less than 1 %.
+const INTERVAL: u64 = 50_000;
+
+/// Waits for events from outside, and hands them out. See the [module](self).
+pub trait Poller: Any + Send + Sync {
+    /// Collects what has happened. If that is nothing it waits for it, for `timeout` at most (`None`: until
+    /// something happens), or until [`Poller::wake`]; it may return earlier. It must not run code of users. If
+    /// another thread is in it, it may return at once.
+    fn wait(&self, timeout: Option<Duration>);
+
+    /// Hands out what has been collected. It may run code of users, on the stack of any task.
+    fn dispatch(&self);
+
+    /// Ends the `wait` under way, or the next one. From any thread.
+    fn wake(&self);
+}
+
+/// The poller of the worker that this thread is; `make` makes it if it has none. `None`: this is no worker.
+///
+/// # Errors
+///
+/// What `make` returns, and [`io::ErrorKind::Unsupported`] in systematic mode.
+pub fn with_poller<R>(
+    make: impl FnOnce() -> io::Result<Arc<dyn Poller>>,
+    f: impl FnOnce(&Arc<dyn Poller>) -> R,
+) -> Option<io::Result<R>> {
+    current::on_this_worker(|worker| {
+        if worker.shared.systematic {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let poller = match worker.poller.get() {
+            Some(poller) => poller,
+            None => {
+                let made = make()?;
+                worker.poller.get_or_init(|| made)
+            }
+        };
+        Ok(f(poller))
+    })
+}
+
+/// Does this thread run a systematic scheduler?
+#[must_use]
+pub fn is_systematic() -> bool {
+    current::with_shared(|shared| shared.systematic).unwrap_or(false)
+}
+
+impl Worker {
+    /// Hands out what has happened outside until now.
+    #[inline]
+    pub(crate) fn poll(&self) {
+        if let Some(poller) = self.poller.get() {
+            self.poll_with(poller);
+        }
+    }
+
+    /// The same, not more often than every [`INTERVAL`].
+    #[inline]
+    pub(crate) fn poll_if_due(&self) {
+        if let Some(poller) = self.poller.get()
+            && self.coarse_now() >= self.next_poll.get()
+        {
+            self.poll_with(poller);
+        }
+    }
+
+    #[cold]
+    fn poll_with(&self, poller: &Arc<dyn Poller>) {
+        self.next_poll.set(self.coarse_now() + INTERVAL);
+        poller.wait(Some(Duration::ZERO));
+        self.dispatch(poller);
+    }
+
+    fn dispatch(&self, poller: &Arc<dyn Poller>) {
+        let result = self.outside(|| catch_unwind(AssertUnwindSafe(|| poller.dispatch())));
+        if let Err(payload) = result {
+            std::mem::forget(payload);
+        }
+        self.flush();
+    }
+
+    /// Waits until mail comes, or an event from outside, or the time is over.
+    pub(crate) fn park(&self, timeout: Option<Duration>) {
+        match self.poller.get() {
+            None => self.public.parker.park(timeout),
+            Some(poller) => self.public.parker.park_in(|| poller.wait(timeout)),
+        }
+    }
+
+    /// After [`Worker::park`], when the worker has said that it is awake.
+    pub(crate) fn after_park(&self) {
+        if let Some(poller) = self.poller.get() {
+            self.dispatch(poller);
+        }
+    }
+
+    /// Ends [`Worker::park`]. From any thread.
+    pub(crate) fn unpark(&self) {
+        self.public.parker.unpark_with(|| {
+            if let Some(poller) = self.poller.get() {
+                poller.wake();
+            }
+        });
+    }
+}
