@@ -3,8 +3,8 @@
 mod support;
 
 use engset_runtime::{
-    Address, Builder, Config, ExitReason, Mailbox, Node, Pid, link, lookup, name_of, process_info, run_with,
-    sleep, spawn, whereis,
+    Address, Builder, Config, ExitReason, Node, Pid, link, lookup, name_of, process_info, run_with, sleep,
+    spawn, whereis,
 };
 use engset_stdlib::{ChildSpec, Context, GenServer, InheritedMailbox, Next, StartError, Supervisor, from_fn};
 use std::{
