@@ -27,29 +27,45 @@ use std::{
 /// The reports of a node, with their rate limit.
 pub(crate) struct Reports {
     per_second: u32,
-    window: Mutex<Window>,
+    crashed: Limit,
     /// The same for long schedules: one kind must not use up the other's.
-    schedules: Mutex<Window>,
+    schedules: Limit,
     /// And for what the behaviours report.
-    behaviours: Mutex<Window>,
+    behaviours: Limit,
     crashes: AtomicU64,
     long_queues: AtomicU64,
 }
 
+/// How many reports of a kind are written in a second.
+#[derive(Default)]
+struct Limit {
+    window: Mutex<Window>,
+    /// The number of the second in which there is no more room, from 1; 0: none. A look at it is all that a crash
+    /// costs that is not reported.
+    full: AtomicU64,
+    /// Reports that were not written, since the last one.
+    left_out: AtomicU64,
+}
+
 /// Reports in the present second.
+#[derive(Default)]
 struct Window {
     second: u64,
     written: u32,
-    suppressed: u64,
+}
+
+/// The present second, from 1, as of the worker's last look at the clock.
+fn second() -> u64 {
+    current::coarse_now() / 1_000_000_000 + 1
 }
 
 impl Reports {
     pub(crate) fn new(config: &Config) -> Self {
         Reports {
             per_second: config.get_reports(),
-            window: Mutex::new(Window { second: 0, written: 0, suppressed: 0 }),
-            schedules: Mutex::new(Window { second: 0, written: 0, suppressed: 0 }),
-            behaviours: Mutex::new(Window { second: 0, written: 0, suppressed: 0 }),
+            crashed: Limit::default(),
+            schedules: Limit::default(),
+            behaviours: Limit::default(),
             crashes: AtomicU64::new(0),
             long_queues: AtomicU64::new(0),
         }
@@ -68,7 +84,7 @@ impl Reports {
     /// A process has crashed: not one that was ended by another's crash.
     #[cold]
     pub(crate) fn crashed(&self, crash: &Crash, name: Option<&str>, reason: &ExitReason) {
-        let Some(suppressed) = self.permit(&self.window) else { return };
+        let Some(suppressed) = self.permit(&self.crashed) else { return };
         let name = name.unwrap_or("");
         let (pid, details) = (crash.pid, &crash.details);
         let backtrace = reason.panic().and_then(|panic| panic.backtrace.as_deref());
@@ -121,40 +137,38 @@ impl Reports {
         }
     }
 
-    /// Would a report be written now?
+    /// Would a report of a crash be written now?
+    #[inline]
     pub(crate) fn has_room(&self) -> bool {
-        let window = crate::node::lock(&self.window);
-        window.written < self.per_second || window.second != current::now() / 1_000_000_000
+        // Relaxed: a hint; `permit` decides.
+        self.per_second > 0 && self.crashed.full.load(Ordering::Relaxed) != second()
     }
 
     /// The same; if not, it is counted as left out.
     pub(crate) fn has_room_or_leave_out(&self) -> bool {
         let room = self.has_room();
         if !room {
-            self.leave_out();
+            self.crashed.left_out.fetch_add(1, Ordering::Relaxed);
         }
         room
     }
 
-    /// A report was not written, for want of room.
-    pub(crate) fn leave_out(&self) {
-        crate::node::lock(&self.window).suppressed += 1;
-    }
-
     /// May one more be written? Then, how many were left out since the last.
-    fn permit(&self, window: &Mutex<Window>) -> Option<u64> {
-        let second = current::now() / 1_000_000_000;
-        let mut window = crate::node::lock(window);
+    fn permit(&self, limit: &Limit) -> Option<u64> {
+        let second = second();
+        let mut window = crate::node::lock(&limit.window);
         if window.second != second {
-            window.second = second;
-            window.written = 0;
+            *window = Window { second, written: 0 };
         }
         if window.written >= self.per_second {
-            window.suppressed += 1;
+            limit.left_out.fetch_add(1, Ordering::Relaxed);
             return None;
         }
         window.written += 1;
-        Some(std::mem::take(&mut window.suppressed))
+        if window.written == self.per_second {
+            limit.full.store(second, Ordering::Relaxed);
+        }
+        Some(limit.left_out.swap(0, Ordering::Relaxed))
     }
 }
 
