@@ -43,6 +43,41 @@
 //! assert_eq!(run(seed), 1);
 //! ```
 //!
+//! # The test kit
+//!
+//! [`testkit`](crate::testkit) does that for tests: it runs them under many seeds, fails if a process crashes or nothing can
+//! happen any more, and prints one command that repeats the failure with a trace of who did what. A
+//! [`Probe`](crate::testkit::Probe) is a process that the test plays.
+//!
+//! ```
+//! use engset::{prelude::*, testkit::{self, Probe}};
+//! use std::time::Duration;
+//!
+//! /// The code under test: asks again every ten minutes until there is an answer.
+//! fn insistent(to: Address<Reply<&'static str>>, tell: Address<&'static str>) {
+//!     loop {
+//!         if let Ok(answer) = to.call_timeout(|reply| reply, Duration::from_secs(600)) {
+//!             return tell.send(answer);
+//!         }
+//!     }
+//! }
+//!
+//! testkit::systematic(50, || {
+//!     let mut asked = Probe::named("asked");
+//!     let mut told = Probe::named("told");
+//!     let (to, tell) = (asked.address(), told.address());
+//!     let process = spawn(move || insistent(to, tell));
+//!     let _too_late = asked.receive();
+//!     asked.timeout(Duration::from_secs(3600)); // of virtual time
+//!     asked.answer(Some, "yes");
+//!     told.expect("yes");
+//!     told.expect_terminated(process);
+//! });
+//! ```
+//!
+//! For tiny programs [`exhaustive`](crate::testkit::exhaustive) tries all schedules up to a bound. Crashes, dead letters and log
+//! events that belong to a test are expected; faults are planted at places with a name.
+//!
 //! # Virtual time
 //!
 //! An hour takes no time, if nothing happens in it. [`now`](crate::now) is the clock; `Instant::now` is not.

@@ -94,7 +94,8 @@ impl Check {
         }
     }
 
-    /// Settings of the node. Those that the kit sets itself are overwritten: seed, observer, crash reports.
+    /// Settings of the node. Those that the kit sets itself are overwritten: seed, observer, crash reports; in exhaustive
+    /// tests also the number of processes, which is small.
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
         self

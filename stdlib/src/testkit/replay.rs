@@ -109,8 +109,8 @@ fn compose(
         let is_in = |folder| Path::new(file).components().any(|part| part.as_os_str() == folder);
         let is_library = package.is_some_and(|package| package.replace('-', "_") == name);
         command += &match () {
-            () if is_in("tests") => format!(" --test {name}"),
-            () if is_in("examples") => format!(" --example {name}"),
+            () if is_in("tests") => format!(" --test {}", target(file, "tests", name)),
+            () if is_in("examples") => format!(" --example {}", target(file, "examples", name)),
             () if is_in("src") && is_library => " --lib".to_owned(),
             () if is_in("src") => format!(" --bin {name}"),
             () => String::new(),
@@ -121,6 +121,14 @@ fn compose(
         Some(name) if name != "main" => command + &format!(" {name} -- --exact --nocapture"),
         _ => command + " -- --nocapture",
     }
+}
+
+/// The name of a target, of which the binary's name has underscores only: `examples/chat-room/main.rs`, `chat_room`.
+fn target<'a>(file: &'a str, folder: &str, binary: &'a str) -> &'a str {
+    let mut parts = Path::new(file).iter().skip_while(|part| *part != folder).skip(1);
+    let name = parts.next().and_then(|part| Path::new(part).file_stem()).and_then(|name| name.to_str());
+    // In a module that several tests share it is the module's name: not this one.
+    name.filter(|name| name.replace('-', "_") == binary).unwrap_or(binary)
 }
 
 #[cfg(test)]
@@ -138,6 +146,15 @@ mod tests {
         assert_eq!(command("x.rs", Some("main")), "ENGSET_SEED=7 cargo test -p my-bank -- --nocapture");
         let library = compose("V=1", Some("my-bank"), Some("my_bank-0a1b"), "src/lib.rs", Some("a"));
         assert_eq!(library, "V=1 cargo test -p my-bank --lib a -- --exact --nocapture");
+        let example = |file| compose("V=1", Some("a"), Some("chat_room-0a1b"), file, None);
+        assert_eq!(
+            example("/b/examples/chat-room/tests.rs"),
+            "V=1 cargo test -p a --example chat-room -- --nocapture"
+        );
+        assert_eq!(
+            example("examples/shared/mod.rs"),
+            "V=1 cargo test -p a --example chat_room -- --nocapture"
+        );
         assert_eq!(compose("V=1", None, None, "a.rs", None), "V=1 cargo test -- --nocapture");
     }
 
