@@ -21,8 +21,9 @@
 //! point, use a state machine; to share a value that is only read and replaced, use an [`Agent`](crate::Agent).
 
 use crate::{
-    StartError,
+    RegisterError, Registry, StartError,
     lazy_timer::{Fired, LazyTimer},
+    registry::Key,
     start::{self, Ack, Tie},
 };
 use engset_runtime::{
@@ -240,15 +241,27 @@ impl<M> fmt::Debug for Context<M> {
 /// ```
 #[derive(Clone)]
 #[must_use = "it does nothing until it starts"]
-pub struct ServerBuilder<S> {
+pub struct ServerBuilder<S: GenServer> {
     server: S,
     options: Builder,
     init_timeout: Duration,
+    via: Option<Via<S::Message>>,
 }
+
+/// Puts a new server under a key.
+type Via<M> = Arc<dyn Fn(Address<M>) -> Result<(), RegisterError> + Send + Sync>;
 
 impl<S: GenServer> ServerBuilder<S> {
     fn new(server: S) -> Self {
-        ServerBuilder { server, options: Builder::new(), init_timeout: Duration::MAX }
+        ServerBuilder { server, options: Builder::new(), init_timeout: Duration::MAX, via: None }
+    }
+
+    /// Registers it under a key of a registry before its `init`; who knows the key calls it by
+    /// [`Registry::via`]. If the key is taken, it does not start: [`StartError::Register`].
+    pub fn via<K: Key>(mut self, registry: &Registry<K, Address<S::Message>>, key: K) -> Self {
+        let registry = registry.clone();
+        self.via = Some(Arc::new(move |address| registry.register(key.clone(), address)));
+        self
     }
 
     /// Registers it under a name before its `init`.
@@ -318,12 +331,12 @@ impl<S: GenServer> ServerBuilder<S> {
     }
 
     fn launch(self, tie: Tie) -> Result<start::Started<S::Message>, StartError> {
-        let ServerBuilder { server, options, init_timeout } = self;
-        start::start(options, tie, init_timeout, |ack| Running::new(server, ack))
+        let ServerBuilder { server, options, init_timeout, via } = self;
+        start::start(options, tie, init_timeout, |ack| Running::new(server, ack, via))
     }
 }
 
-impl<S> fmt::Debug for ServerBuilder<S> {
+impl<S: GenServer> fmt::Debug for ServerBuilder<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerBuilder")
             .field("server", &std::any::type_name::<S>())
@@ -337,14 +350,15 @@ impl<S> fmt::Debug for ServerBuilder<S> {
 struct Running<S: GenServer> {
     server: S,
     ack: Option<Ack>,
+    via: Option<Via<S::Message>>,
     context: Option<Context<S::Message>>,
     /// The timeout of [`Next::wait_for`]: set with each message, perhaps, and nearly always cancelled.
     idle: LazyTimer,
 }
 
 impl<S: GenServer> Running<S> {
-    fn new(server: S, ack: Ack) -> Self {
-        Running { server, ack: Some(ack), context: None, idle: LazyTimer::default() }
+    fn new(server: S, ack: Ack, via: Option<Via<S::Message>>) -> Self {
+        Running { server, ack: Some(ack), via, context: None, idle: LazyTimer::default() }
     }
 
     fn go_on(&mut self, next: Next) -> Flow {
@@ -376,6 +390,14 @@ impl<S: GenServer> Server for Running<S> {
     fn start(&mut self, me: Address<S::Message>) -> Flow {
         // Held here and not in `self`, so that it is dropped in the unwinding if `init` panics.
         let Some(ack) = self.ack.take() else { return Flow::Stop(ExitReason::NoProc) };
+        if let Some(via) = self.via.take()
+            && let Err(error) = via(me)
+        {
+            let error = StartError::Register(error);
+            let reason = error.as_exit();
+            ack.fail(error);
+            return Flow::Stop(reason);
+        }
         let context = self.context.insert(Context { me, parent: ack.parent() });
         match self.server.init(context) {
             Ok(Next(Step::Stop(reason))) | Err(reason) => {

@@ -10,7 +10,9 @@
 //! | a value to see and to change | [`Agent`] |
 //! | processes that are to be there whatever happens | [`Supervisor`] |
 //! | the same, of one kind and as many as needed | [`DynamicSupervisor`] |
-//! | processes under keys | [`Registry`] |
+//! | processes under keys | [`Registry`]; by it, [`Via`] |
+//! | many processes that are told the same | [`Groups`] |
+//! | many processes that do the same | [`Pool`], [`Router`] |
 //! | data that many processes read and write | [`Table`], [`OrderedTable`]; [`Counters`]; [`ReadMostly`] |
 //! | one result | [`Task`] |
 //! | the same work on many items | [`TaskStream`] |
@@ -24,13 +26,19 @@ mod backoff;
 mod child_spec;
 mod children;
 pub mod counters;
+pub mod destination;
 pub mod dynamic_supervisor;
 mod error;
+mod feed;
 pub mod gen_server;
+pub mod groups;
+mod inside;
 mod lazy_timer;
+pub mod pool;
 pub mod read_mostly;
 pub mod registry;
 mod restart_intensity;
+pub mod router;
 mod start;
 mod stop_children;
 mod strategy;
@@ -46,11 +54,16 @@ pub use {
     child_spec::{ChildSpec, DEFAULT_SHUTDOWN, Kind, Shutdown, SpecError},
     children::ChildCount,
     counters::Counters,
+    destination::{Destination, Via},
     dynamic_supervisor::{DynamicSupervisor, DynamicSupervisorBuilder},
     error::StartError,
+    feed::SubscriptionRef,
     gen_server::{Context, FnServer, GenServer, IntoServer, Next, ServerBuilder, from_fn},
+    groups::{GroupChange, Groups, GroupsBuilder},
+    pool::{Pool, PoolBuilder, PoolInfo},
     read_mostly::ReadMostly,
-    registry::{RegisterError, Registry, RegistryBuilder},
+    registry::{RegisterError, Registry, RegistryBuilder, RegistryChange},
+    router::{Keyed, Router, Routing},
     strategy::{AutoShutdown, Restart, Strategy},
     supervisor::{ChildError, ChildInfo, ChildState, Supervisor, SupervisorBuilder},
     table::{Access, OrderedTable, SharedTable, Table, TableBuilder, TableError},
