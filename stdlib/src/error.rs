@@ -1,6 +1,6 @@
 //! Why a behaviour did not start.
 
-use crate::SpecError;
+use crate::{RegisterError, SpecError};
 use engset_runtime::{BuildError, ExitReason, NameError, SpawnError};
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -28,6 +28,8 @@ pub enum StartError {
     Factory(String),
     /// The name cannot be had.
     Name(NameError),
+    /// The key of a registry cannot be had.
+    Register(RegisterError),
     /// The scheduler refuses another process.
     Spawn(SpawnError),
     /// Behaviours are started by processes; here none runs.
@@ -57,6 +59,7 @@ impl fmt::Display for StartError {
             StartError::Child { id, error } => write!(f, "the child {id:?} did not start: {error}"),
             StartError::Factory(why) => write!(f, "the function that makes it panicked: {why}"),
             StartError::Name(error) => error.fmt(f),
+            StartError::Register(error) => error.fmt(f),
             StartError::Spawn(error) => error.fmt(f),
             StartError::OutsideOfProcess => f.write_str("a behaviour can only be started by a process"),
             StartError::Ending => f.write_str("a process that is ending cannot start another"),

@@ -21,8 +21,9 @@
 //! point, use a state machine; to share a value that is only read and replaced, use an [`Agent`](crate::Agent).
 
 use crate::{
-    StartError,
+    RegisterError, Registry, StartError,
     lazy_timer::{Fired, LazyTimer},
+    registry::Key,
     start::{self, Ack, Tie},
     sys::{Inspect, Observed},
 };
@@ -275,12 +276,16 @@ impl<M> fmt::Debug for Context<M> {
 /// ```
 #[derive(Clone)]
 #[must_use = "it does nothing until it starts"]
-pub struct ServerBuilder<S> {
+pub struct ServerBuilder<S: GenServer> {
     server: S,
     options: Builder,
     init_timeout: Duration,
     keep_last_message: bool,
+    via: Option<Via<S::Message>>,
 }
+
+/// Puts a new server under a key.
+type Via<M> = Arc<dyn Fn(Address<M>) -> Result<(), RegisterError> + Send + Sync>;
 
 impl<S: GenServer> ServerBuilder<S> {
     /// The server, and whether its messages are to be kept.
@@ -293,8 +298,8 @@ impl<S: GenServer> ServerBuilder<S> {
         self,
         make: impl FnOnce(Running<S>) -> B,
     ) -> Result<Address<S::Message>, StartError> {
-        let ServerBuilder { server, options, init_timeout, keep_last_message } = self;
-        let make = |ack| make(Running::new(server, ack, keep_last_message));
+        let ServerBuilder { server, options, init_timeout, keep_last_message, via } = self;
+        let make = |ack| make(Running::new(server, ack, keep_last_message, via));
         start::start(options, Tie::Link, init_timeout, make).map(|(address, _)| address)
     }
 
@@ -304,7 +309,16 @@ impl<S: GenServer> ServerBuilder<S> {
             options: Builder::new(),
             init_timeout: Duration::MAX,
             keep_last_message: false,
+            via: None,
         }
+    }
+
+    /// Registers it under a key of a registry before its `init`; who knows the key calls it by
+    /// [`Registry::via`]. If the key is taken, it does not start: [`StartError::Register`].
+    pub fn via<K: Key>(mut self, registry: &Registry<K, Address<S::Message>>, key: K) -> Self {
+        let registry = registry.clone();
+        self.via = Some(Arc::new(move |address| registry.register(key.clone(), address)));
+        self
     }
 
     /// Registers it under a name before its `init`.
@@ -381,14 +395,14 @@ impl<S: GenServer> ServerBuilder<S> {
     }
 
     fn launch(self, tie: Tie) -> Result<start::Started<S::Message>, StartError> {
-        let ServerBuilder { server, options, init_timeout, keep_last_message } = self;
+        let ServerBuilder { server, options, init_timeout, keep_last_message, via } = self;
         start::start(options, tie, init_timeout, |ack| {
-            Observed::new(Running::new(server, ack, keep_last_message))
+            Observed::new(Running::new(server, ack, keep_last_message, via))
         })
     }
 }
 
-impl<S> fmt::Debug for ServerBuilder<S> {
+impl<S: GenServer> fmt::Debug for ServerBuilder<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerBuilder")
             .field("server", &std::any::type_name::<S>())
@@ -404,14 +418,15 @@ pub(crate) struct Running<S: GenServer> {
     server: S,
     keeps_messages: bool,
     ack: Option<Ack>,
+    via: Option<Via<S::Message>>,
     context: Option<Context<S::Message>>,
     /// The timeout of [`Next::wait_for`]: set with each message, perhaps, and nearly always cancelled.
     idle: LazyTimer,
 }
 
 impl<S: GenServer> Running<S> {
-    fn new(server: S, ack: Ack, keeps_messages: bool) -> Self {
-        Running { server, keeps_messages, ack: Some(ack), context: None, idle: LazyTimer::default() }
+    fn new(server: S, ack: Ack, keeps_messages: bool, via: Option<Via<S::Message>>) -> Self {
+        Running { server, keeps_messages, ack: Some(ack), via, context: None, idle: LazyTimer::default() }
     }
 
     /// Another life in the same process: `server` takes the place of one that has failed. The `Next` is what
@@ -423,7 +438,7 @@ impl<S: GenServer> Running<S> {
         parent: Option<Pid>,
     ) -> Self {
         let context = Some(Context { me, parent });
-        Running { server, keeps_messages, ack: None, context, idle: LazyTimer::default() }
+        Running { server, keeps_messages, ack: None, via: None, context, idle: LazyTimer::default() }
     }
 
     /// The `init` of one that is [`reborn`](Running::reborn).
@@ -464,6 +479,14 @@ impl<S: GenServer> Server for Running<S> {
     fn start(&mut self, me: Address<S::Message>) -> Flow {
         // Held here and not in `self`, so that it is dropped in the unwinding if `init` panics.
         let Some(ack) = self.ack.take() else { return Flow::Stop(ExitReason::NoProc) };
+        if let Some(via) = self.via.take()
+            && let Err(error) = via(me)
+        {
+            let error = StartError::Register(error);
+            let reason = error.as_exit();
+            ack.fail(error);
+            return Flow::Stop(reason);
+        }
         let context = self.context.insert(Context { me, parent: ack.parent() });
         match self.server.init(context) {
             Ok(Next(Step::Stop(reason))) | Err(reason) => {

@@ -10,15 +10,15 @@
 //! | a value to see and to change | [`Agent`] |
 //! | processes that are to be there whatever happens | [`Supervisor`] |
 //! | the same, of one kind and as many as needed | [`DynamicSupervisor`] |
-//! | processes under keys | [`Registry`] |
 //! | the same process several times, by key | [`PartitionSupervisor`] |
 //! | a server that keeps its mailbox when it crashes | [`InheritedMailbox`] |
+//! | processes under keys | [`Registry`]; by it, [`Via`] |
+//! | many processes that are told the same | [`Groups`] |
+//! | many processes that do the same | [`Pool`], [`Router`] |
 //! | data that many processes read and write | [`Table`], [`OrderedTable`]; [`Counters`]; [`ReadMostly`] |
 //! | one result | [`Task`] |
 //! | the same work on many items | [`TaskStream`] |
 //! | tests | [`testkit`] |
-//!
-//! [`sys`] looks into all of them while they run.
 //!
 //! [`sys`] looks into all of them while they run.
 //!
@@ -31,15 +31,21 @@ mod backoff;
 mod child_spec;
 mod children;
 pub mod counters;
+pub mod destination;
 pub mod dynamic_supervisor;
 mod error;
+mod feed;
 pub mod gen_server;
+pub mod groups;
 pub mod inherited_mailbox;
+mod inside;
 mod lazy_timer;
 pub mod partition_supervisor;
+pub mod pool;
 pub mod read_mostly;
 pub mod registry;
 mod restart_intensity;
+pub mod router;
 mod start;
 mod stop_children;
 mod strategy;
@@ -58,13 +64,18 @@ pub use {
     child_spec::{ChildSpec, DEFAULT_SHUTDOWN, Kind, Shutdown, SpecError},
     children::ChildCount,
     counters::Counters,
+    destination::{Destination, Via},
     dynamic_supervisor::{DynamicSupervisor, DynamicSupervisorBuilder},
     error::StartError,
+    feed::SubscriptionRef,
     gen_server::{Context, FnServer, GenServer, IntoServer, Next, ServerBuilder, from_fn},
+    groups::{GroupChange, Groups, GroupsBuilder},
     inherited_mailbox::{Decision, Failure, InheritedMailbox},
     partition_supervisor::{PartitionSupervisor, PartitionSupervisorBuilder},
+    pool::{Pool, PoolBuilder, PoolInfo},
     read_mostly::ReadMostly,
-    registry::{RegisterError, Registry, RegistryBuilder},
+    registry::{RegisterError, Registry, RegistryBuilder, RegistryChange},
+    router::{Keyed, Router, Routing},
     strategy::{AutoShutdown, Restart, Strategy},
     supervisor::{ChildError, ChildInfo, ChildState, Supervisor, SupervisorBuilder},
     table::{Access, OrderedTable, SharedTable, Table, TableBuilder, TableError},

@@ -1,29 +1,37 @@
 //! Processes under keys of any type: unique keys name one process each, duplicate keys any number.
 //!
-//! A registry is a table and a server. The server alone changes the table, one request after the other, and watches
-//! each process that has an entry: when it ends, its entries go. Everybody reads the table without asking
-//! the server.
+//! A registry is a shared table and a server. Everybody reads and changes the table without asking the server, under one lock
+//! that nobody keeps while waiting; the server stands for the registry (when it ends, the registry is empty and takes
+//! nothing), and sends changes to who has subscribed.
 //!
-//! What is promised: after [`register`](Registry::register) has returned, everybody sees the entry. A process that has
-//! ended is seen until its `Down` has reached the server; but its unique keys can be had at once, for the
-//! server looks whether the owner lives before it refuses a key.
+//! What is promised:
+//!
+//! 1. After [`register`](Registry::register) has returned, everybody sees the entry. The entries of a process that ends go
+//!    before anybody is told of its end (semantics row S2); so who gets `Down` can have the key. (Of entries
+//!    that another process has made for it, if that was done by the time at which it ended; a unique key can be had at once
+//!    all the same, for the owner is asked before a key is refused.)
+//! 2. A subscriber sees the table as it was when it subscribed, and each change after that, in order.
+//! 3. Functions of the user's that look at entries run while the table is locked, and nothing interrupts them: keep them
+//!    short. One that comes back to a registry, to groups or to a table panics.
 //!
 //! When not to use it: for a few names that are texts, a process' own name is enough
-//! ([`ServerBuilder::name`](crate::ServerBuilder::name)).
+//! ([`ServerBuilder::name`](crate::ServerBuilder::name)); for many processes that do the same, take [`Groups`](crate::Groups).
 
 use crate::{
     StartError,
+    feed::{Feed, SubscriptionRef},
+    inside::inside,
     start::{self, Ack, Tie},
 };
 use engset_runtime::{
-    Address, Builder, CallError, Event, Flow, MonitorRef, Pid, Received, Reply, Server, demonitor, is_alive,
-    monitor, self_pid,
+    Address, Builder, CallError, DownReason, Flow, NameError, Pid, Received, Reply, Resource, ResourceRef,
+    Server, hold, is_alive, let_go, lookup, reduce, self_pid,
 };
 use hashbrown::HashMap;
 use std::{
     fmt,
     hash::Hash,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, PoisonError, RwLock, Weak},
     time::Duration,
 };
 
@@ -52,13 +60,15 @@ use std::{
 /// ```
 pub struct Registry<K, V> {
     server: Address<Request<K, V>>,
-    table: Table<K, V>,
+    shared: Arc<Shared<K, V>>,
 }
 
 /// A registry that is to be started.
+#[must_use = "it does nothing until it starts"]
 pub struct RegistryBuilder<K, V> {
     unique: bool,
-    table: Table<K, V>,
+    options: Builder,
+    kind: std::marker::PhantomData<fn(K, V)>,
 }
 
 /// Why a process has not got an entry.
@@ -85,17 +95,48 @@ impl fmt::Display for RegisterError {
 
 impl std::error::Error for RegisterError {}
 
-type Entries<K, V> = HashMap<K, Vec<(Pid, V)>>;
-
-/// Shared by the server, which writes, and all who read.
-type Table<K, V> = Arc<RwLock<Entries<K, V>>>;
-
-fn read<K, V>(table: &Table<K, V>) -> RwLockReadGuard<'_, Entries<K, V>> {
-    table.read().unwrap_or_else(PoisonError::into_inner)
+/// A change of a registry, for subscribers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RegistryChange<K, V> {
+    /// A process has an entry.
+    Registered {
+        /// Under this key.
+        key: K,
+        /// The process.
+        pid: Pid,
+        /// The value.
+        value: V,
+    },
+    /// The value of an entry has changed.
+    Updated {
+        /// Under this key.
+        key: K,
+        /// The process.
+        pid: Pid,
+        /// The new value.
+        value: V,
+    },
+    /// An entry is gone: it was taken away, or its process has ended.
+    Unregistered {
+        /// Under this key.
+        key: K,
+        /// The process.
+        pid: Pid,
+        /// What the value was.
+        value: V,
+    },
 }
 
-fn write<K, V>(table: &Table<K, V>) -> RwLockWriteGuard<'_, Entries<K, V>> {
-    table.write().unwrap_or_else(PoisonError::into_inner)
+impl<K, V> RegistryChange<K, V> {
+    /// The key that it is about.
+    pub fn key(&self) -> &K {
+        match self {
+            RegistryChange::Registered { key, .. }
+            | RegistryChange::Updated { key, .. }
+            | RegistryChange::Unregistered { key, .. } => key,
+        }
+    }
 }
 
 /// What a key must be.
@@ -103,9 +144,210 @@ pub trait Key: Hash + Eq + Clone + Send + Sync + 'static {}
 
 impl<K: Hash + Eq + Clone + Send + Sync + 'static> Key for K {}
 
-impl<K: Key, V: Clone + Send + Sync + 'static> RegistryBuilder<K, V> {
+/// What a value must be.
+pub trait Value: Clone + Send + Sync + 'static {}
+
+impl<V: Clone + Send + Sync + 'static> Value for V {}
+
+struct Owner<K> {
+    held: Option<ResourceRef>,
+    /// One for each entry, in the order in which they were made.
+    keys: Vec<K>,
+}
+
+struct Table<K, V> {
+    /// By key, the oldest first.
+    entries: HashMap<K, Vec<(Pid, V)>>,
+    owners: HashMap<Pid, Owner<K>>,
+    feed: Feed<RegistryChange<K, V>>,
+    /// The server has ended.
+    closed: bool,
+}
+
+/// What the handles and the server share. As a resource of a process: its entries and subscriptions.
+struct Shared<K, V> {
+    me: Weak<Self>,
+    unique: bool,
+    table: RwLock<Table<K, V>>,
+    server: std::sync::OnceLock<Address<Request<K, V>>>,
+}
+
+impl<K: Key, V: Value> Shared<K, V> {
+    fn new(unique: bool) -> Arc<Self> {
+        let table =
+            Table { entries: HashMap::new(), owners: HashMap::new(), feed: Feed::default(), closed: false };
+        Arc::new_cyclic(|me| Shared {
+            me: me.clone(),
+            unique,
+            table: RwLock::new(table),
+            server: std::sync::OnceLock::new(),
+        })
+    }
+
+    fn read<R>(&self, f: impl FnOnce(&Table<K, V>) -> R) -> R {
+        inside(|| f(&self.table.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    fn write<R>(&self, f: impl FnOnce(&mut Table<K, V>) -> R) -> R {
+        inside(|| f(&mut self.table.write().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// To the server: there are events.
+    fn wake(&self, there_are: bool) {
+        if there_are && let Some(server) = self.server.get() {
+            server.send(Request::Deliver);
+        }
+    }
+
+    /// `Err(None)`: the registry has ended.
+    fn insert(&self, pid: Pid, key: K, value: V) -> Result<(), Option<Pid>> {
+        let (first, wake) = self.write(|table| {
+            if table.closed {
+                return Err(None);
+            }
+            if self.unique
+                && let Some((by, _)) = table.entries.get(&key).and_then(|entries| entries.first())
+            {
+                return Err(Some(*by));
+            }
+            let event = || RegistryChange::Registered { key: key.clone(), pid, value: value.clone() };
+            let wake = table.feed.note(event);
+            let owner = table.owners.entry(pid).or_insert_with(|| Owner { held: None, keys: Vec::new() });
+            owner.keys.push(key.clone());
+            let first = owner.keys.len() == 1 && owner.held.is_none();
+            table.entries.entry(key).or_default().push((pid, value));
+            Ok((first, wake))
+        })?;
+        if first {
+            self.hold_for(pid);
+        }
+        self.wake(wake);
+        Ok(())
+    }
+
+    /// The entries of the process shall go when it ends. Without the lock: if it is dead, they go at once.
+    fn hold_for(&self, pid: Pid) {
+        let Some(me) = self.me.upgrade() else { return };
+        let held = hold(pid, me);
+        let superfluous = self.write(|table| match table.owners.get_mut(&pid) {
+            Some(owner) if owner.held.is_none() => {
+                owner.held = Some(held);
+                false
+            }
+            _ => true,
+        });
+        if superfluous {
+            let_go(held);
+        }
+    }
+
+    /// Takes away those entries of a process under a key for which `goes` says so.
+    fn remove(&self, pid: Pid, key: &K, mut goes: impl FnMut(&V) -> bool) -> usize {
+        let (removed, held, wake) = self.write(|table| {
+            let Some(entries) = table.entries.get_mut(key) else { return (Vec::new(), None, false) };
+            // Of the process' entries under the key, in order; its list of keys has the same order.
+            let (mut place, mut places) = (0_u32, Vec::new());
+            let mut is_one = |owner: Pid, value: &V| {
+                if owner != pid {
+                    return false;
+                }
+                place += 1;
+                let it_goes = goes(value);
+                places.extend(it_goes.then_some(place));
+                it_goes
+            };
+            let removed: Vec<(Pid, V)> =
+                entries.extract_if(.., |(owner, value)| is_one(*owner, value)).collect();
+            if entries.is_empty() {
+                table.entries.remove(key);
+            }
+            let mut held = None;
+            if let Some(owner) = table.owners.get_mut(&pid) {
+                let mut place = 0_u32;
+                owner.keys.retain(|own| {
+                    place += u32::from(own == key);
+                    own != key || !places.contains(&place)
+                });
+                if owner.keys.is_empty() {
+                    held = table.owners.remove(&pid).and_then(|owner| owner.held);
+                }
+            }
+            let mut wake = false;
+            for (pid, value) in &removed {
+                let event =
+                    || RegistryChange::Unregistered { key: key.clone(), pid: *pid, value: value.clone() };
+                wake |= table.feed.note(event);
+            }
+            (removed, held, wake)
+        });
+        if let Some(held) = held {
+            let_go(held);
+        }
+        self.wake(wake);
+        removed.len()
+    }
+
+    /// A process has ended.
+    fn forget(&self, pid: Pid) {
+        let (gone, wake) = self.write(|table| {
+            let subscriptions = table.feed.forget(pid);
+            let keys = table.owners.remove(&pid).map(|owner| owner.keys).unwrap_or_default();
+            let mut removed = Vec::new();
+            let mut wake = false;
+            for key in keys {
+                let Some(entries) = table.entries.get_mut(&key) else { continue };
+                let Some(at) = entries.iter().position(|(owner, _)| *owner == pid) else { continue };
+                let (_, value) = entries.remove(at);
+                if entries.is_empty() {
+                    table.entries.remove(&key);
+                }
+                wake |= table.feed.note(|| RegistryChange::Unregistered {
+                    key: key.clone(),
+                    pid,
+                    value: value.clone(),
+                });
+                removed.push((key, value));
+            }
+            ((subscriptions, removed), wake)
+        });
+        drop(gone);
+        self.wake(wake);
+    }
+
+    /// The server has ended: who still has a handle must not find processes that nobody cares for.
+    fn close(&self) {
+        let all = self.write(|table| {
+            table.closed = true;
+            (
+                std::mem::take(&mut table.entries),
+                std::mem::take(&mut table.owners),
+                std::mem::take(&mut table.feed),
+            )
+        });
+        let (entries, owners, feed) = all;
+        owners.values().filter_map(|owner| owner.held).for_each(let_go);
+        drop((entries, feed));
+    }
+}
+
+impl<K: Key, V: Value> Resource for Shared<K, V> {
+    fn release(&self, owner: Pid) {
+        if self.server.get().is_some_and(|server| server.pid() == owner) {
+            self.close();
+        }
+        self.forget(owner);
+    }
+}
+
+impl<K: Key, V: Value> RegistryBuilder<K, V> {
     fn new(unique: bool) -> Self {
-        RegistryBuilder { unique, table: Table::default() }
+        RegistryBuilder { unique, options: Builder::new(), kind: std::marker::PhantomData }
+    }
+
+    /// Registers the registry's own process under a name: [`Registry::named`] finds it.
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.options = self.options.name(name);
+        self
     }
 
     /// Starts it, linked with this process.
@@ -127,15 +369,14 @@ impl<K: Key, V: Clone + Send + Sync + 'static> RegistryBuilder<K, V> {
     }
 
     fn launch(self, tie: Tie) -> Result<Registry<K, V>, StartError> {
-        let table = Arc::clone(&self.table);
-        let make =
-            |ack| Keeper { unique: self.unique, table: self.table, owners: HashMap::new(), ack: Some(ack) };
-        let (server, _) = start::start(Builder::new(), tie, Duration::MAX, make)?;
-        Ok(Registry { server, table })
+        let shared = Shared::new(self.unique);
+        let make = |ack| Keeper { shared: Arc::clone(&shared), ack: Some(ack) };
+        let (server, _) = start::start(self.options, tie, Duration::MAX, make)?;
+        Ok(Registry { server, shared })
     }
 }
 
-impl<K: Key, V: Clone + Send + Sync + 'static> Registry<K, V> {
+impl<K: Key, V: Value> Registry<K, V> {
     /// A registry in which a key has one process at most.
     pub fn unique() -> RegistryBuilder<K, V> {
         RegistryBuilder::new(true)
@@ -144,6 +385,16 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Registry<K, V> {
     /// A registry in which a key has any number of processes, and a process may have it several times.
     pub fn duplicate() -> RegistryBuilder<K, V> {
         RegistryBuilder::new(false)
+    }
+
+    /// The registry whose process has this name on the caller's node.
+    ///
+    /// # Errors
+    ///
+    /// Nobody has the name, or it is no registry of these types, or it has just ended.
+    pub fn named(name: &str) -> Result<Self, NameError> {
+        let server: Address<Request<K, V>> = lookup(name)?;
+        server.call(Request::Handle).map_err(|_| NameError::Dead { name: name.to_owned() })
     }
 
     /// Its process.
@@ -156,7 +407,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Registry<K, V> {
     ///
     /// # Errors
     ///
-    /// The key is unique and another live process has it (or this one), or the registry does not answer.
+    /// The key is unique and another live process has it (or this one), or the registry has ended.
     ///
     /// # Panics
     ///
@@ -167,57 +418,198 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Registry<K, V> {
 
     /// Gives another process an entry.
     ///
-    /// # Errors
+    /// # Errors, Panics
     ///
     /// As [`Registry::register`].
     pub fn register_for(&self, pid: impl Into<Pid>, key: K, value: V) -> Result<(), RegisterError> {
-        let pid = pid.into();
-        let answer = self.server.call(|reply| Request::Register { pid, key, value, reply });
-        answer.map_err(RegisterError::Registry)?
+        let (pid, me) = (pid.into(), self_pid());
+        reduce(1);
+        loop {
+            match self.shared.insert(pid, key.clone(), value.clone()) {
+                Ok(()) => return Ok(()),
+                Err(None) => return Err(RegisterError::Registry(CallError::Down(DownReason::NoProc))),
+                // Asking waits: the lock is not held.
+                Err(Some(by)) if by == me || is_alive(by) => return Err(RegisterError::Taken { by }),
+                Err(Some(dead)) => self.shared.forget(dead),
+            }
+        }
     }
 
     /// Takes all entries of this process under a key away; how many there were.
     ///
-    /// # Errors
+    /// # Panics
     ///
-    /// The registry does not answer.
+    /// Outside of a process.
+    pub fn unregister(&self, key: &K) -> usize {
+        self.unregister_where(key, |_| true)
+    }
+
+    /// The same, of those whose value is such.
     ///
     /// # Panics
     ///
     /// Outside of a process.
-    pub fn unregister(&self, key: &K) -> Result<usize, CallError> {
-        let (pid, key) = (self_pid(), key.clone());
-        self.server.call(|reply| Request::Unregister { pid, key, reply })
+    pub fn unregister_where(&self, key: &K, goes: impl FnMut(&V) -> bool) -> usize {
+        reduce(1);
+        self.shared.remove(self_pid(), key, goes)
+    }
+
+    /// Replaces the value of this process' entry under a key (of several: of the oldest) by what `change` makes of it; the
+    /// old one. `None`: it has no entry there.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a process.
+    pub fn update(&self, key: &K, change: impl FnOnce(&V) -> V) -> Option<V> {
+        let me = self_pid();
+        reduce(1);
+        let (old, wake) = self.shared.write(|table| {
+            let entries = table.entries.get_mut(key)?;
+            let (_, value) = entries.iter_mut().find(|(owner, _)| *owner == me)?;
+            let old = std::mem::replace(value, change(value));
+            let new = &*value;
+            let event = || RegistryChange::Updated { key: key.clone(), pid: me, value: new.clone() };
+            Some((old, table.feed.note(event)))
+        })?;
+        self.shared.wake(wake);
+        Some(old)
     }
 
     /// The value under a key: of a duplicate key, that of the oldest entry.
     #[must_use]
     pub fn get(&self, key: &K) -> Option<V> {
-        read(&self.table).get(key).and_then(|entries| entries.first()).map(|(_, value)| value.clone())
+        reduce(1);
+        self.shared.read(|table| {
+            table.entries.get(key).and_then(|entries| entries.first()).map(|(_, value)| value.clone())
+        })
+    }
+
+    /// The process under a key: of a duplicate key, that of the oldest entry.
+    #[must_use]
+    pub fn whereis(&self, key: &K) -> Option<Pid> {
+        reduce(1);
+        self.shared
+            .read(|table| table.entries.get(key).and_then(|entries| entries.first()).map(|(pid, _)| *pid))
     }
 
     /// All entries under a key, the oldest first.
     #[must_use]
     pub fn lookup(&self, key: &K) -> Vec<(Pid, V)> {
-        read(&self.table).get(key).cloned().unwrap_or_default()
+        reduce(1);
+        self.shared.read(|table| table.entries.get(key).cloned().unwrap_or_default())
+    }
+
+    /// Calls `f` with all entries under a key, if there are any: in the process that calls, on a copy.
+    pub fn dispatch<R>(&self, key: &K, f: impl FnOnce(&[(Pid, V)]) -> R) -> Option<R> {
+        let entries = self.lookup(key);
+        (!entries.is_empty()).then(|| f(&entries))
+    }
+
+    /// What `f` makes of the entries, of those for which it makes something, in no order (rule 3 of the
+    /// [module](self)).
+    pub fn select<R>(&self, mut f: impl FnMut(&K, Pid, &V) -> Option<R>) -> Vec<R> {
+        reduce(1);
+        self.shared.read(|table| {
+            let all = table.entries.iter().flat_map(|(key, entries)| entries.iter().map(move |it| (key, it)));
+            all.filter_map(|(key, (pid, value))| f(key, *pid, value)).collect()
+        })
+    }
+
+    /// How many entries there are for which `holds` does (rule 3 of the [module](self)).
+    pub fn count(&self, mut holds: impl FnMut(&K, Pid, &V) -> bool) -> usize {
+        self.select(|key, pid, value| holds(key, pid, value).then_some(())).len()
     }
 
     /// How many entries there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        read(&self.table).values().map(Vec::len).sum()
+        self.shared.read(|table| table.entries.values().map(Vec::len).sum())
     }
 
     /// Is there none?
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        read(&self.table).is_empty()
+        self.shared.read(|table| table.entries.is_empty())
     }
 
     /// All keys, in no order.
     #[must_use]
     pub fn keys(&self) -> Vec<K> {
-        read(&self.table).keys().cloned().collect()
+        reduce(1);
+        self.shared.read(|table| table.entries.keys().cloned().collect())
+    }
+
+    /// The keys of a process' entries, the oldest first; a key as often as it has it.
+    #[must_use]
+    pub fn keys_of(&self, pid: impl Into<Pid>) -> Vec<K> {
+        let pid = pid.into();
+        reduce(1);
+        self.shared.read(|table| table.owners.get(&pid).map(|owner| owner.keys.clone()).unwrap_or_default())
+    }
+
+    /// All entries as they are now, and each change from now on, as a message that `into` makes of it; `None`: this one does not
+    /// matter. It ends with the process that gets them, or by [`Registry::unsubscribe`].
+    ///
+    /// `into` runs in the registry's process: a panic in it ends the registry.
+    ///
+    /// # Errors
+    ///
+    /// The registry has ended.
+    ///
+    /// ```
+    /// # engset_runtime::run(|| {
+    /// use engset_runtime::{Mailbox, spawn_monitor};
+    /// use engset_stdlib::{Registry, RegistryChange};
+    ///
+    /// let rooms: Registry<&'static str, u32> = Registry::unique().start_link()?;
+    /// spawn_monitor(move |mut mailbox: Mailbox<RegistryChange<&'static str, u32>>| {
+    ///     let (now, _) = rooms.subscribe(mailbox.address(), |change| Some(change.clone())).unwrap();
+    ///     assert!(now.is_empty());
+    ///     rooms.register("lobby", 7).unwrap();
+    ///     assert!(matches!(mailbox.message(), RegistryChange::Registered { key: "lobby", value: 7, .. }));
+    /// });
+    /// # Ok::<(), engset_stdlib::StartError>(())
+    /// # }).unwrap().unwrap();
+    /// ```
+    #[allow(clippy::type_complexity, reason = "it is what there is: the entries, and the reference")]
+    pub fn subscribe<M: Send + 'static>(
+        &self,
+        to: Address<M>,
+        into: impl Fn(&RegistryChange<K, V>) -> Option<M> + Send + Sync + 'static,
+    ) -> Result<(Vec<(K, Pid, V)>, SubscriptionRef), RegisterError> {
+        reduce(1);
+        let deliver = move |change: &RegistryChange<K, V>| {
+            if let Some(message) = into(change) {
+                to.send(message);
+            }
+        };
+        let subscribed = self.shared.write(|table| {
+            if table.closed {
+                return None;
+            }
+            let reference = table.feed.subscribe(to.pid(), Arc::new(deliver));
+            let all = table.entries.iter().flat_map(|(key, entries)| entries.iter().map(move |it| (key, it)));
+            Some((all.map(|(key, (pid, value))| (key.clone(), *pid, value.clone())).collect(), reference))
+        });
+        let subscribed = subscribed.ok_or(RegisterError::Registry(CallError::Down(DownReason::NoProc)))?;
+        let (held, reference) = (hold(to, Arc::clone(&self.shared) as _), subscribed.1);
+        if !self.shared.write(|table| table.feed.keep(reference, held)) {
+            let_go(held);
+        }
+        Ok(subscribed)
+    }
+
+    /// Ends a subscription. What is under way may still come. False: there is none such.
+    pub fn unsubscribe(&self, subscription: SubscriptionRef) -> bool {
+        match self.shared.write(|table| table.feed.unsubscribe(subscription)) {
+            None => false,
+            Some((_, held)) => {
+                if let Some(held) = held {
+                    let_go(held);
+                }
+                true
+            }
+        }
     }
 }
 
@@ -231,11 +623,16 @@ impl<K: Key, M: Send + 'static> Registry<K, Address<M>> {
         receivers.iter().for_each(|(_, address)| address.send(message.clone()));
         receivers.len()
     }
+
+    /// The process under a key, whoever it is at the time of each send or call.
+    pub fn via(&self, key: K) -> crate::Via<K, M> {
+        crate::Via::new(self.clone(), key)
+    }
 }
 
 impl<K, V> Clone for Registry<K, V> {
     fn clone(&self) -> Self {
-        Registry { server: self.server, table: Arc::clone(&self.table) }
+        Registry { server: self.server, shared: Arc::clone(&self.shared) }
     }
 }
 
@@ -252,71 +649,24 @@ impl<K, V> fmt::Debug for RegistryBuilder<K, V> {
 }
 
 enum Request<K, V> {
-    Register { pid: Pid, key: K, value: V, reply: Reply<Result<(), RegisterError>> },
-    Unregister { pid: Pid, key: K, reply: Reply<usize> },
+    /// There are events.
+    Deliver,
+    Handle(Reply<Registry<K, V>>),
 }
 
-/// The server. `owners` mirrors the table: each process with its monitor and the keys of its entries.
+/// The server.
 struct Keeper<K, V> {
-    unique: bool,
-    table: Table<K, V>,
-    owners: HashMap<Pid, (MonitorRef, Vec<K>)>,
+    shared: Arc<Shared<K, V>>,
     ack: Option<Ack>,
 }
 
-impl<K: Key, V: Clone + Send + Sync + 'static> Keeper<K, V> {
-    fn register(&mut self, pid: Pid, key: K, value: V) -> Result<(), RegisterError> {
-        if self.unique {
-            let owner = read(&self.table).get(&key).and_then(|entries| entries.first()).map(|(pid, _)| *pid);
-            match owner {
-                // Asking waits: the lock is not held.
-                Some(by) if is_alive(by) => return Err(RegisterError::Taken { by }),
-                Some(dead) => self.forget(dead),
-                None => {}
-            }
-        }
-        let owner = self.owners.entry(pid).or_insert_with(|| (monitor(pid), Vec::new()));
-        owner.1.push(key.clone());
-        write(&self.table).entry(key).or_default().push((pid, value));
-        Ok(())
-    }
-
-    fn unregister(&mut self, pid: Pid, key: &K) -> usize {
-        let Some((reference, keys)) = self.owners.get_mut(&pid) else { return 0 };
-        keys.retain(|own| own != key);
-        if keys.is_empty() {
-            demonitor(*reference, true);
-            self.owners.remove(&pid);
-        }
-        Self::remove(&mut write(&self.table), pid, key)
-    }
-
-    /// A process has ended.
-    fn forget(&mut self, pid: Pid) {
-        let Some((reference, keys)) = self.owners.remove(&pid) else { return };
-        demonitor(reference, true);
-        let mut table = write(&self.table);
-        for key in keys {
-            Self::remove(&mut table, pid, &key);
-        }
-    }
-
-    fn remove(table: &mut Entries<K, V>, pid: Pid, key: &K) -> usize {
-        let Some(entries) = table.get_mut(key) else { return 0 };
-        let before = entries.len();
-        entries.retain(|(owner, _)| *owner != pid);
-        let removed = before - entries.len();
-        if entries.is_empty() {
-            table.remove(key);
-        }
-        removed
-    }
-}
-
-impl<K: Key, V: Clone + Send + Sync + 'static> Server for Keeper<K, V> {
+impl<K: Key, V: Value> Server for Keeper<K, V> {
     type Message = Request<K, V>;
 
-    fn start(&mut self, _: Address<Request<K, V>>) -> Flow {
+    fn start(&mut self, me: Address<Request<K, V>>) -> Flow {
+        // Nobody else has the table yet.
+        let _ = self.shared.server.set(me);
+        hold(me, Arc::clone(&self.shared) as _);
         if let Some(ack) = self.ack.take() {
             ack.succeed();
         }
@@ -325,22 +675,17 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Server for Keeper<K, V> {
 
     fn handle(&mut self, received: Received<Request<K, V>>) -> Flow {
         match received {
-            Received::Message(Request::Register { pid, key, value, reply }) => {
-                reply.send(self.register(pid, key, value));
+            Received::Message(Request::Deliver) => {
+                let all = self.shared.write(|table| table.feed.take());
+                all.iter().for_each(|(deliver, change)| deliver(change));
             }
-            Received::Message(Request::Unregister { pid, key, reply }) => {
-                reply.send(self.unregister(pid, &key))
+            Received::Message(Request::Handle(reply)) => {
+                if let Some(server) = self.shared.server.get() {
+                    reply.send(Registry { server: *server, shared: Arc::clone(&self.shared) });
+                }
             }
-            Received::Event(Event::Down(down)) => self.forget(down.pid),
             Received::Event(_) => {}
         }
         Flow::Continue
-    }
-}
-
-impl<K, V> Drop for Keeper<K, V> {
-    fn drop(&mut self) {
-        // Who still has a handle must not find processes that nobody watches any more.
-        write(&self.table).clear();
     }
 }

@@ -184,6 +184,17 @@ impl Server for Sleeper {
 }
 
 /// Gives a [`Reply`] away and waits until somebody uses it.
+pub(crate) fn wait_for_answer<T: Send + 'static>(
+    timeout: Duration,
+    give: impl FnOnce(Reply<T>),
+) -> Result<T, CallError> {
+    let Some(me) = try_self_pid() else {
+        return Err(CallError::Refused("only a process can wait for it".to_owned()));
+    };
+    let sink = sink(me.node()).map_err(|error| CallError::Refused(error.to_string()))?;
+    rendezvous(sink, timeout, give)
+}
+
 pub(crate) fn rendezvous<T: Send + 'static>(
     sink: Address<Sink>,
     timeout: Duration,

@@ -278,7 +278,7 @@ fn an_iteration_sees_what_stays_exactly_once_while_others_write() {
             })
             .unwrap();
         for _ in 0..10 {
-            let even = |key: &u32, _: &u32| (key % 2 == 0).then_some(*key);
+            let even = |key: &u32, _: &u32| key.is_multiple_of(2).then_some(*key);
             let expected: Vec<u32> = (0..600).map(|key| key * 2).collect();
             assert_eq!(ordered.select(even).unwrap(), expected);
             let mut seen = table.select(even).unwrap();

@@ -14,6 +14,7 @@ mod messaging;
 mod monitor;
 mod restart;
 mod ring;
+mod shared;
 mod spawn;
 mod timers;
 
@@ -148,6 +149,30 @@ pub const WORKLOADS: &[Workload] = &[
         ],
         run: restart::restart,
         silent: true,
+    },
+    Workload {
+        name: "router",
+        about: "one process sends n messages to workers, through a router or not",
+        keys: &[
+            Key::number("n", 5_000_000, "messages"),
+            Key::number("workers", 8, "workers"),
+            Key::word("way", &["direct", "turn", "random", "two", "least", "key"], "who chooses, and how"),
+        ],
+        run: shared::router,
+        silent: false,
+    },
+    Workload {
+        name: "table",
+        about: "processes that use one shared table",
+        keys: &[
+            Key::number("n", 2_000_000, "operations of each"),
+            Key::number("processes", 2, "processes"),
+            Key::number("keys", 10_000, "keys"),
+            Key::word("kind", &["hash", "ordered"], "of the table"),
+            Key::word("op", &["read", "write", "update"], "lookup, insert, or a change in place"),
+        ],
+        run: shared::table,
+        silent: false,
     },
     Workload {
         name: "timers",

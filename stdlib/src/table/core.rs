@@ -8,7 +8,6 @@ use engset_runtime::{Pid, Resource, ResourceRef, hold, let_go, try_self_pid, uni
 use hashbrown::HashMap;
 use std::{
     any::Any,
-    cell::Cell,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
         atomic::{AtomicBool, Ordering},
@@ -51,28 +50,6 @@ impl Names {
     pub(super) fn find(&self, name: &str) -> Option<Arc<dyn Any + Send + Sync>> {
         self.table.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
-}
-
-thread_local! {
-    /// Is a closure of the user's running under the lock of a table, on this thread? (Nothing interrupts it, so it
-    /// is the process that runs here.)
-    static INSIDE: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Runs `f`, which takes a table's lock and may call the user's code.
-pub(super) fn inside<R>(f: impl FnOnce() -> R) -> R {
-    struct Leave;
-    impl Drop for Leave {
-        fn drop(&mut self) {
-            INSIDE.set(false);
-        }
-    }
-    uninterrupted(|| {
-        // Otherwise it would wait for itself, or two processes for each other.
-        assert!(!INSIDE.replace(true), "a closure that runs inside of a table has come back to a table");
-        let _leave = Leave;
-        f()
-    })
 }
 
 impl<K, V, P> Core<K, V, P>

@@ -5,7 +5,7 @@
 //! 2. One operation on one key is atomic. Several are not a transaction; for that, a server owns the data.
 //! 3. Operations are short pieces that nothing interrupts: no process is killed in one, and none waits for its turn
 //!    with a lock in its hands. So the closures that run inside ([`SharedTable::update`], [`SharedTable::select`], ...) must be short, and must
-//!    not come back to a table (that is a panic). A closure that panics leaves the table usable.
+//!    not come back to a table, a registry or groups (that is a panic). A closure that panics leaves the table usable.
 //! 4. An iteration goes on while others write. It sees each entry that is there from its beginning to its end exactly
 //!    once; of others, some.
 //!
@@ -19,7 +19,8 @@ mod core;
 mod ordered;
 mod store;
 
-use self::core::{Core, Heir, Names, inside};
+use self::core::{Core, Heir, Names};
+use crate::inside::inside;
 use engset_runtime::{Address, Pid, extension, is_alive, reduce, self_pid, uninterrupted};
 use std::{fmt, marker::PhantomData, sync::Arc};
 
@@ -32,19 +33,15 @@ const PER_REDUCTION: usize = 16;
 ///
 /// ```
 /// # engset_runtime::run(|| {
-/// use engset_runtime::spawn_monitor;
-/// use engset_stdlib::Table;
+/// use engset_stdlib::{Table, Task};
 ///
 /// let stock: Table<String, i64> = Table::new();
 /// stock.insert("apples".to_owned(), 5)?;
 /// assert_eq!(stock.lookup("apples")?, Some(5));
 ///
 /// let shop = stock.clone();
-/// spawn_monitor(move || shop.update_counter("apples", -2).unwrap());
-/// # engset_runtime::sleep(std::time::Duration::from_millis(1));
-/// while stock.lookup("apples")? != Some(3) {
-///     engset_runtime::yield_now();
-/// }
+/// let left = Task::spawn(move || shop.update_counter("apples", -2)).join().unwrap()?;
+/// assert_eq!((left, stock.lookup("apples")?), (3, Some(3)));
 /// let few = stock.select(|name, count| (*count < 10).then(|| name.clone()))?;
 /// assert_eq!(few, ["apples"]);
 /// # Ok::<(), engset_stdlib::TableError>(())
