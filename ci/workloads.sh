@@ -24,5 +24,10 @@ run hog seconds=1 mode=native
 run timers n=10000
 run monitor n=10000
 run crash n=10000
+run flood n=10000
+run flat size=1000 n=1000
+run flat size=1000 n=1000 kind=server
+run boxes accounts=50 n=100
+run boxes accounts=50 n=100 kind=server
 run restart n=2000
 run restart n=2000 end=stop others=100

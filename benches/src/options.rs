@@ -130,6 +130,15 @@ impl Options {
         })
     }
 
+    /// The worker threads of another runtime: one for each core, if nothing else was asked for.
+    #[cfg_attr(not(feature = "peers"), allow(dead_code, reason = "for the peers"))]
+    pub(crate) fn threads(&self) -> usize {
+        match self.look("threads") {
+            Some(Given::Number(threads)) => threads as usize,
+            _ => std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+
     /// The value of a key that takes numbers.
     pub(crate) fn number(&self, name: &str) -> u64 {
         match (self.look(name), self.workload.key(name)) {

@@ -587,7 +587,7 @@ impl Shared {
         let Some(worker) = self.worker(to) else { return };
         // SAFETY: the caller holds the tokens; slots stay mapped.
         if unsafe { worker.public.inbox.push_run(newest, oldest) } == Wake::Unpark {
-            worker.public.parker.unpark();
+            worker.unpark();
         }
     }
 

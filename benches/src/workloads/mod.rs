@@ -7,8 +7,11 @@ use crate::{
 use engset::{Config, Node};
 
 mod big;
+mod boxes;
 mod call;
 mod echo;
+mod flat;
+mod flood;
 mod hog;
 mod messaging;
 mod monitor;
@@ -227,6 +230,36 @@ pub const WORKLOADS: &[Workload] = &[
         about: "n processes are spawned and monitored, and told to end",
         keys: &[Key::number("n", 500_000, "processes"), KIND],
         run: monitor::monitor,
+        silent: false,
+    },
+    Workload {
+        name: "flat",
+        about: "what an operation costs while so many processes are there",
+        keys: &[
+            Key::number("size", 100_000, "processes"),
+            Key::number("n", 200_000, "operations of each sort; of hops as many as processes at least"),
+            KIND,
+        ],
+        run: flat::flat,
+        silent: false,
+    },
+    Workload {
+        name: "flood",
+        about: "messages that wait in one mailbox, and are then received; memory before, then, and after",
+        keys: &[Key::number("n", 1_000_000, "messages"), Key::number("rounds", 2, "rounds of n")],
+        run: flood::flood,
+        silent: false,
+    },
+    Workload {
+        name: "boxes",
+        about: "transfers between accounts, as messages that own a list and a text: the allocator's part",
+        keys: &[
+            Key::number("accounts", 1000, "processes"),
+            Key::number("n", 2000, "transfers that each begins"),
+            Key::number("window", 4, "transfers of each that are under way"),
+            KIND,
+        ],
+        run: boxes::boxes,
         silent: false,
     },
     Workload {

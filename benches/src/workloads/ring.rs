@@ -7,7 +7,7 @@ use crate::{
 use engset::{Address, Flow, Mailbox, Node, Received, Server, serve, spawn};
 
 /// To a member of the ring.
-enum Message {
+pub(super) enum Message {
     /// Closes the ring.
     Next(Address<Message>),
     /// So many hops are left.
@@ -15,7 +15,7 @@ enum Message {
 }
 
 /// To the first process: the token has made its hops.
-struct Finished;
+pub(super) struct Finished;
 
 /// One process of the ring.
 struct Member {
@@ -56,13 +56,23 @@ impl Server for Member {
     }
 }
 
+/// All members.
+pub(super) fn closed_ring(size: u64, kind: Kind, main: Address<Finished>) -> Vec<Address<Message>> {
+    let first = Member { next: None, main }.join(kind);
+    let mut members = vec![first];
+    for _ in 1..size {
+        let next = members.last().copied();
+        members.push(Member { next, main }.join(kind));
+    }
+    first.send(Message::Next(members[members.len() - 1]));
+    members
+}
+
 pub(super) fn ring(node: &Node, options: &Options) -> Result<Vec<Figure>, Failure> {
     let (size, hops, kind) = (options.number("size"), options.number("hops"), options.kind());
     let (time, ()) = first_process(node, move |mut mailbox: Mailbox<Finished>| {
         let main = mailbox.address();
-        let first = Member { next: None, main }.join(kind);
-        let last = (1..size).fold(first, |next, _| Member { next: Some(next), main }.join(kind));
-        first.send(Message::Next(last));
+        let first = closed_ring(size, kind, main)[0];
         // A lap that does not count, so that every process has run and waits.
         first.send(Message::Token(size));
         mailbox.message();
