@@ -7,6 +7,7 @@
 //! | for | take |
 //! |---|---|
 //! | a state that takes requests | [`GenServer`], for a tiny one [`from_fn`] |
+//! | requests whose meaning depends on a state | [`GenStatem`] |
 //! | a value to see and to change | [`Agent`] |
 //! | processes that are to be there whatever happens | [`Supervisor`] |
 //! | the same, of one kind and as many as needed | [`DynamicSupervisor`] |
@@ -25,6 +26,7 @@ mod children;
 pub mod dynamic_supervisor;
 mod error;
 pub mod gen_server;
+pub mod gen_statem;
 mod lazy_timer;
 pub mod registry;
 mod restart_intensity;
@@ -44,6 +46,7 @@ pub use {
     dynamic_supervisor::{DynamicSupervisor, DynamicSupervisorBuilder},
     error::StartError,
     gen_server::{Context, FnServer, GenServer, IntoServer, Next, ServerBuilder, from_fn},
+    gen_statem::{Entering, GenStatem, Input, Starting, StateMachine, TimeoutKind, Transition},
     registry::{RegisterError, Registry, RegistryBuilder},
     strategy::{AutoShutdown, Restart, Strategy},
     supervisor::{ChildError, ChildInfo, ChildState, Supervisor, SupervisorBuilder},
