@@ -266,7 +266,7 @@ fn tell(me: Pid, reason: &ExitReason, mut state: State) {
 }
 
 /// What is known of a panic: the payload's text, and what the hook saw of it.
-fn panic_reason(payload: &(dyn Any + Send)) -> ExitReason {
+pub(crate) fn panic_reason(payload: &(dyn Any + Send)) -> ExitReason {
     let noted =
         state::with_existing(|state| state.rare.as_mut().and_then(|rare| rare.panic.take())).flatten();
     let message = match payload.downcast_ref::<&'static str>() {

@@ -13,6 +13,7 @@
 //! | `relations`, `state`, `hooks` | links and monitors: asking for them, keeping them, dying |
 //! | `names`, `timers`, `local`, `info` | as they say |
 //! | `blocking`, `future` | waiting for what is not a process |
+//! | `catch` | taking a panic as a value |
 //! | `node`, `config`, `run`, `report` | nodes |
 //!
 //! # Invariants
@@ -27,6 +28,7 @@ mod blocking;
 mod bound;
 mod builder;
 mod call;
+mod catch;
 pub mod config;
 mod error;
 mod event;
@@ -57,6 +59,7 @@ pub use {
     bound::{Limit, Overflow},
     builder::{BuildError, Builder},
     call::{DEFAULT_CALL_TIMEOUT, Reply},
+    catch::catch,
     config::Config,
     engset_macros::preemptible,
     engset_scheduler::{Priority, Random, WorkerMetrics, current::Activity, envelope_memory},

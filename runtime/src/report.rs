@@ -59,15 +59,25 @@ impl Reports {
     /// A process has crashed: not one that was ended by another's crash.
     #[cold]
     pub(crate) fn crashed(&self, pid: Pid, name: Option<&str>, panic: &Panic) {
+        self.panicked("process crashed", "crashed", pid, name, panic);
+    }
+
+    /// A process has caught a panic of code that it ran for others.
+    #[cold]
+    pub(crate) fn caught(&self, pid: Pid, name: Option<&str>, panic: &Panic) {
+        self.panicked("panic caught", "has caught a panic", pid, name, panic);
+    }
+
+    fn panicked(&self, what: &str, verb: &str, pid: Pid, name: Option<&str>, panic: &Panic) {
         let Some(suppressed) = self.permit(&self.window) else { return };
         let name = name.unwrap_or("");
-        tracing::error!(target: "engset", %pid, name, location = panic.location, suppressed, "process crashed: {}", panic.message);
+        tracing::error!(target: "engset", %pid, name, location = panic.location, suppressed, "{what}: {}", panic.message);
         if !tracing::dispatcher::has_been_set() {
             let more =
                 if suppressed > 0 { format!(" ({suppressed} reports left out)") } else { String::new() };
             let backtrace = panic.backtrace.as_deref().map(|trace| format!("\n{trace}")).unwrap_or_default();
             write_line(&format!(
-                "engset: process {pid}{}{name} crashed at {}: {}{more}{backtrace}",
+                "engset: process {pid}{}{name} {verb} at {}: {}{more}{backtrace}",
                 if name.is_empty() { "" } else { " " },
                 panic.location,
                 panic.message
