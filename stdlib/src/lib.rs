@@ -12,6 +12,8 @@
 //! | processes that are to be there whatever happens | [`Supervisor`] |
 //! | the same, of one kind and as many as needed | [`DynamicSupervisor`] |
 //! | processes under keys | [`Registry`] |
+//! | handlers in one process that each see every event | [`EventManager`] |
+//! | values for all processes that want them | [`PubSub`], [`Topic`] |
 //! | one result | [`Task`] |
 //! | the same work on many items | [`TaskStream`] |
 //!
@@ -25,9 +27,11 @@ mod child_spec;
 mod children;
 pub mod dynamic_supervisor;
 mod error;
+pub mod gen_event;
 pub mod gen_server;
 pub mod gen_statem;
 mod lazy_timer;
+pub mod pubsub;
 pub mod registry;
 mod restart_intensity;
 mod start;
@@ -45,8 +49,12 @@ pub use {
     children::ChildCount,
     dynamic_supervisor::{DynamicSupervisor, DynamicSupervisorBuilder},
     error::StartError,
+    gen_event::{
+        AddHandlerError, EventHandler, EventManager, Handled, HandlerId, HandlerInfo, HandlerRef, Removed,
+    },
     gen_server::{Context, FnServer, GenServer, IntoServer, Next, ServerBuilder, from_fn},
     gen_statem::{Entering, GenStatem, Input, Starting, StateMachine, TimeoutKind, Transition},
+    pubsub::{PubSub, Subscription, Topic, TopicError},
     registry::{RegisterError, Registry, RegistryBuilder},
     strategy::{AutoShutdown, Restart, Strategy},
     supervisor::{ChildError, ChildInfo, ChildState, Supervisor, SupervisorBuilder},
