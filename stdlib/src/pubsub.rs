@@ -89,7 +89,8 @@ struct Table<T> {
 struct Inner<T> {
     /// Publishers take a copy of the pointer, and send without the lock.
     members: Arc<Vec<Member<T>>>,
-    latest: Option<T>,
+    /// Shared, so that no user's `clone` runs under the lock: it might be preempted there.
+    latest: Option<Arc<T>>,
 }
 
 struct Member<T> {
@@ -189,7 +190,7 @@ impl PubSub {
     /// # Errors
     ///
     /// It is there, and of another type or kind.
-    pub fn topic<T: Clone + Send + 'static>(
+    pub fn topic<T: Clone + Send + Sync + 'static>(
         &self,
         name: impl Into<Arc<str>>,
     ) -> Result<Topic<T>, TopicError> {
@@ -201,14 +202,18 @@ impl PubSub {
     /// # Errors
     ///
     /// It is there, and of another type or kind.
-    pub fn retained_topic<T: Clone + Send + 'static>(
+    pub fn retained_topic<T: Clone + Send + Sync + 'static>(
         &self,
         name: impl Into<Arc<str>>,
     ) -> Result<Topic<T>, TopicError> {
         self.find(name.into(), true)
     }
 
-    fn find<T: Clone + Send + 'static>(&self, name: Arc<str>, retains: bool) -> Result<Topic<T>, TopicError> {
+    fn find<T: Clone + Send + Sync + 'static>(
+        &self,
+        name: Arc<str>,
+        retains: bool,
+    ) -> Result<Topic<T>, TopicError> {
         let mut topics = lock(&self.topics);
         if let Some(slot) = topics.get(&name)
             && let Some(table) = slot.table.upgrade()
@@ -248,7 +253,7 @@ impl PubSub {
     }
 }
 
-impl<T: Clone + Send + 'static> Topic<T> {
+impl<T: Clone + Send + Sync + 'static> Topic<T> {
     /// Subscribes a process: for each value it gets what `map` makes of it. Rule 4 of the [module](self) says what the
     /// second value is: the last one that was published, if the topic retains and there is one.
     ///
@@ -267,7 +272,7 @@ impl<T: Clone + Send + 'static> Topic<T> {
         self.keeper.call(|reply: Reply<(Subscription, Option<T>)>| {
             let join = move |id| {
                 let latest = table.join(Member { pid, id, deliver });
-                reply.send((Subscription { pid, id }, latest));
+                reply.send((Subscription { pid, id }, latest.map(Arc::unwrap_or_clone)));
             };
             KeeperRequest(Request::Join { pid, members, join: Box::new(join) })
         })
@@ -297,12 +302,14 @@ impl<T: Clone + Send + 'static> Topic<T> {
     /// The last value that was published, if the topic retains.
     #[must_use]
     pub fn latest(&self) -> Option<T> {
-        lock(&self.table.inner).latest.clone()
+        let latest = lock(&self.table.inner).latest.clone();
+        latest.map(Arc::unwrap_or_clone)
     }
 
     /// Forgets the last value; it is brought back.
     pub fn clear_latest(&self) -> Option<T> {
-        lock(&self.table.inner).latest.take()
+        let latest = lock(&self.table.inner).latest.take();
+        latest.map(Arc::unwrap_or_clone)
     }
 
     /// The processes that subscribe, one for each subscription, the oldest first.
@@ -342,7 +349,7 @@ impl<T> Member<T> {
 }
 
 impl<T: Clone> Table<T> {
-    fn join(&self, member: Member<T>) -> Option<T> {
+    fn join(&self, member: Member<T>) -> Option<Arc<T>> {
         let mut inner = lock(&self.inner);
         Arc::make_mut(&mut inner.members).push(member);
         inner.latest.clone()
@@ -350,7 +357,7 @@ impl<T: Clone> Table<T> {
 
     /// Who gets a value. It is the latest from now on: in the same step, or rule 4 would not hold.
     fn publish(&self, value: &T) -> Arc<Vec<Member<T>>> {
-        let latest = self.retains.then(|| value.clone());
+        let latest = self.retains.then(|| Arc::new(value.clone()));
         let mut inner = lock(&self.inner);
         let former = latest.and_then(|latest| inner.latest.replace(latest));
         let members = Arc::clone(&inner.members);
@@ -367,7 +374,7 @@ trait Members: Send + Sync {
     fn retain(&self, stays: &mut dyn FnMut(Pid, u64) -> bool) -> bool;
 }
 
-impl<T: Send + 'static> Members for Table<T> {
+impl<T: Send + Sync + 'static> Members for Table<T> {
     fn retain(&self, stays: &mut dyn FnMut(Pid, u64) -> bool) -> bool {
         let mut inner = lock(&self.inner);
         let before = inner.members.len();

@@ -27,7 +27,7 @@ pub struct StateMachine<M: GenStatem> {
     /// From `init` on.
     engine: Option<EngineOf<M>>,
     /// Between `init` and the first enter call: what `init` wants to be done.
-    starting: Option<Transition<M, Init>>,
+    starting: Option<Box<Transition<M, Init>>>,
     timer: LazyTimer,
 }
 
@@ -134,7 +134,7 @@ impl<M: GenStatem> GenServer for StateMachine<M> {
         if let Step::To(state) = std::mem::replace(&mut starting.step, Step::Keep) {
             self.engine = Some(Engine::new(state));
         }
-        self.starting = Some(starting);
+        self.starting = Some(Box::new(starting));
         Ok(Next::again())
     }
 
