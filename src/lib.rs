@@ -49,7 +49,7 @@ pub use engset_runtime::{
     DEFAULT_CALL_TIMEOUT, DeadLetter, Down, DownReason, Entry, Event, Exit, ExitReason, Flow, Item, Limit,
     Mailbox, MonitorRef, NameError, Node, NodeId, Overflow, Panic, Pid, Priority, ProcessInfo, ProcessLocal,
     Random, Received, Reply, Resource, ResourceRef, RunError, SendError, Server, SpawnError, StartError,
-    System, SystemRequest, Timer, TimerRef, WorkerMetrics, block_on, blocking, call_system, config,
+    System, SystemRequest, Timer, TimerRef, WorkerMetrics, block_on, blocking, call_system, catch, config,
     demonitor, envelope_memory, exit, exit_after, exit_self, extension, hold, is_alive, kill, let_go, link,
     lookup, mailbox_len, monitor, monitor_name, name_of, now, preemptible, process_info, processes, random,
     receive_system, reduce, reductions, reductions_left, register, register_mailbox, registered, run,
@@ -61,7 +61,8 @@ pub use engset_runtime::{
 /// Sockets for processes.
 #[doc(inline)]
 pub use engset_net as net;
-/// The behaviours: generic servers, supervisors, tasks, registries.
+
+/// The behaviours: generic servers, state machines, supervisors, event managers, tasks, registries, groups, tables.
 #[doc(inline)]
 pub use engset_stdlib as stdlib;
 

@@ -3,8 +3,8 @@
 mod support;
 
 use engset::{
-    Address, Builder, Config, DownReason, ExitReason, Mailbox, Node, Reply, link, run_with, sleep, spawn,
-    spawn_monitor, trap_exits,
+    Address, Builder, CallError, Config, DownReason, ExitReason, Mailbox, Node, Reply, catch, exit_self,
+    link, run_with, sleep, spawn, spawn_monitor, trap_exits,
 };
 use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
 use support::{OnDrop, both_with, child_part, counter, down_of, exit_of, in_child};
@@ -47,6 +47,34 @@ fn a_payload_that_is_not_a_text_is_a_panic_all_the_same() {
         let reason = reason_of(&mut mailbox, || std::panic::resume_unwind(Box::new("resumed")));
         let panic = reason.panic().expect("a panic");
         assert_eq!((panic.message.as_str(), panic.location.as_str()), ("resumed", ""));
+    });
+}
+
+#[test]
+fn catch_gives_the_panic_as_the_reason_that_would_have_been_and_the_process_goes_on() {
+    both_with(Config::new().crash_reports_per_second(0), Some(0), |mut mailbox: Mailbox<()>| {
+        let line = line!() + 1;
+        let reason = catch(|| panic!("number {}", 7)).expect_err("a panic");
+        let panic = reason.panic().expect("a panic");
+        assert_eq!(panic.message, "number 7");
+        assert!(panic.location.contains(&format!("crashes.rs:{line}:")), "{}", panic.location);
+        assert_eq!(catch(|| 6 * 7), Ok(42));
+        let (catches, _) = spawn_monitor(|mut mailbox: Mailbox<Reply<()>>| {
+            let reply = mailbox.message();
+            let caught = catch(move || {
+                let _reply = reply;
+                panic!("with a reply in hand");
+            });
+            assert!(caught.is_err());
+            mailbox.message().send(());
+        });
+        assert_eq!(catches.call(|reply| reply), Err(CallError::NoReply), "it lives");
+        assert_eq!(catches.call(|reply| reply), Ok(()));
+        let signal = reason_of(&mut mailbox, || {
+            let _ = catch(|| exit_self(ExitReason::error("not to be caught")));
+            unreachable!("the stack unwinds from catch");
+        });
+        assert_eq!(signal, ExitReason::error("not to be caught"));
     });
 }
 

@@ -16,6 +16,7 @@
 //! | `resource`, `extension` | what goes with a process, what goes with a node |
 //! | `blocking`, `future`, `pause` | waiting for what is not a process |
 //! | `node`, `config`, `run`, `report`, `observe` | nodes |
+//! | `catch` | taking a panic as a value |
 //!
 //! # Invariants
 //!
@@ -29,6 +30,7 @@ mod blocking;
 mod bound;
 mod builder;
 mod call;
+mod catch;
 pub mod config;
 mod crash;
 mod dead_letters;
@@ -66,6 +68,7 @@ pub use {
     bound::{Limit, Overflow},
     builder::{BuildError, Builder},
     call::{DEFAULT_CALL_TIMEOUT, Reply},
+    catch::catch,
     config::Config,
     crash::{CrashDetails, caught, report_caught},
     dead_letters::DeadLetter,

@@ -29,10 +29,14 @@ pub(crate) enum Fired {
 impl LazyTimer {
     /// The deadline is after this time. Replaces the old one.
     pub(crate) fn set(&mut self, time: Duration) {
-        let deadline = now().saturating_add(time);
+        self.set_at(now().saturating_add(time));
+    }
+
+    /// The deadline is this time of the runtime's clock. Replaces the old one.
+    pub(crate) fn set_at(&mut self, deadline: Duration) {
         self.deadline = Some(deadline);
-        if time < Duration::MAX && self.timers.last().is_none_or(|(_, fires)| *fires > deadline) {
-            self.timers.push((start_timer(time).1, deadline));
+        if deadline < Duration::MAX && self.timers.last().is_none_or(|(_, fires)| *fires > deadline) {
+            self.timers.push((start_timer(deadline.saturating_sub(now())).1, deadline));
         }
     }
 
@@ -53,7 +57,7 @@ impl LazyTimer {
             self.deadline = None;
             return Fired::Due;
         }
-        self.set(left);
+        self.set_at(deadline);
         Fired::Early
     }
 }

@@ -7,6 +7,7 @@
 //! | for | take |
 //! |---|---|
 //! | a state that takes requests | [`GenServer`], for a tiny one [`from_fn`] |
+//! | requests whose meaning depends on a state | [`GenStatem`] |
 //! | a value to see and to change | [`Agent`] |
 //! | processes that are to be there whatever happens | [`Supervisor`] |
 //! | the same, of one kind and as many as needed | [`DynamicSupervisor`] |
@@ -16,6 +17,8 @@
 //! | many processes that are told the same | [`Groups`] |
 //! | many processes that do the same | [`Pool`], [`Router`] |
 //! | data that many processes read and write | [`Table`], [`OrderedTable`]; [`Counters`]; [`ReadMostly`] |
+//! | handlers in one process that each see every event | [`EventManager`] |
+//! | values for all processes that want them | [`PubSub`], [`Topic`] |
 //! | one result | [`Task`] |
 //! | the same work on many items | [`TaskStream`] |
 //! | tests | [`testkit`] |
@@ -35,13 +38,16 @@ pub mod destination;
 pub mod dynamic_supervisor;
 mod error;
 mod feed;
+pub mod gen_event;
 pub mod gen_server;
+pub mod gen_statem;
 pub mod groups;
 pub mod inherited_mailbox;
 mod inside;
 mod lazy_timer;
 pub mod partition_supervisor;
 pub mod pool;
+pub mod pubsub;
 pub mod read_mostly;
 pub mod registry;
 mod restart_intensity;
@@ -68,11 +74,16 @@ pub use {
     dynamic_supervisor::{DynamicSupervisor, DynamicSupervisorBuilder},
     error::StartError,
     feed::SubscriptionRef,
+    gen_event::{
+        AddHandlerError, EventHandler, EventManager, Handled, HandlerId, HandlerInfo, HandlerRef, Removed,
+    },
     gen_server::{Context, FnServer, GenServer, IntoServer, Next, ServerBuilder, from_fn},
+    gen_statem::{Entering, GenStatem, Input, Starting, StateMachine, TimeoutKind, Transition},
     groups::{GroupChange, Groups, GroupsBuilder},
     inherited_mailbox::{Decision, Failure, InheritedMailbox},
     partition_supervisor::{PartitionSupervisor, PartitionSupervisorBuilder},
     pool::{Pool, PoolBuilder, PoolInfo},
+    pubsub::{PubSub, Subscription, Topic, TopicError},
     read_mostly::ReadMostly,
     registry::{RegisterError, Registry, RegistryBuilder, RegistryChange},
     router::{Keyed, Router, Routing},
