@@ -21,7 +21,7 @@ mod store;
 
 use self::core::{Core, Heir, Names};
 use crate::inside::inside;
-use engset_runtime::{Address, Pid, extension, is_alive, reduce, self_pid, uninterrupted};
+use engset_runtime::{Address, Pid, is_alive, node_local, reduce, self_pid, uninterrupted};
 use std::{fmt, marker::PhantomData, sync::Arc};
 
 pub use store::{HashPart, KeyedBy, Part, TreePart};
@@ -196,7 +196,7 @@ where
     pub fn create(self) -> Result<SharedTable<K, V, P>, TableError> {
         let owner = engset_runtime::try_self_pid().ok_or(TableError::OutsideOfProcess)?;
         let name = match self.name {
-            Some(name) => Some((name, extension::<Names>().ok_or(TableError::OutsideOfProcess)?)),
+            Some(name) => Some((name, node_local::<Names>().ok_or(TableError::OutsideOfProcess)?)),
             None => None,
         };
         let core = uninterrupted(|| Core::new(owner, self.access, self.heir, name))?;
@@ -243,7 +243,7 @@ where
     ///
     /// None has it, or it is of other types.
     pub fn named(name: &str) -> Result<Self, TableError> {
-        let names = extension::<Names>().ok_or(TableError::OutsideOfProcess)?;
+        let names = node_local::<Names>().ok_or(TableError::OutsideOfProcess)?;
         let found = uninterrupted(|| names.find(name));
         let any = found.ok_or_else(|| TableError::NameUnknown { name: name.to_owned() })?;
         match any.downcast() {

@@ -10,11 +10,11 @@ use std::{
 };
 
 #[derive(Default)]
-pub(crate) struct Extensions {
+pub(crate) struct NodeLocals {
     table: RwLock<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }
 
-impl Extensions {
+impl NodeLocals {
     fn get<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
         let key = TypeId::of::<T>();
         let found = self.table.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
@@ -31,9 +31,9 @@ impl Extensions {
     }
 }
 
-impl fmt::Debug for Extensions {
+impl fmt::Debug for NodeLocals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Extensions")
+        f.write_str("NodeLocals")
     }
 }
 
@@ -47,12 +47,12 @@ impl fmt::Debug for Extensions {
 /// #[derive(Default)]
 /// struct Visits(AtomicU32);
 ///
-/// engset_runtime::extension::<Visits>().unwrap().0.fetch_add(1, Ordering::Relaxed);
-/// assert_eq!(engset_runtime::extension::<Visits>().unwrap().0.load(Ordering::Relaxed), 1);
+/// engset_runtime::node_local::<Visits>().unwrap().0.fetch_add(1, Ordering::Relaxed);
+/// assert_eq!(engset_runtime::node_local::<Visits>().unwrap().0.load(Ordering::Relaxed), 1);
 /// # }).unwrap();
 /// ```
 #[must_use]
-pub fn extension<T: Default + Send + Sync + 'static>() -> Option<Arc<T>> {
+pub fn node_local<T: Default + Send + Sync + 'static>() -> Option<Arc<T>> {
     current::reduce(crate::reductions::price::OTHER);
-    node::with_current(|node| node.extensions.get())
+    node::with_current(|node| node.node_locals.get())
 }
