@@ -13,7 +13,7 @@
 //! | `relations`, `state`, `hooks` | links and monitors: asking for them, keeping them, dying |
 //! | `names`, `timers`, `local`, `info` | as they say |
 //! | `blocking`, `future` | waiting for what is not a process |
-//! | `node`, `config`, `run`, `report` | nodes |
+//! | `node`, `config`, `extension`, `run`, `report` | nodes |
 //!
 //! # Invariants
 //!
@@ -31,6 +31,7 @@ pub mod config;
 mod error;
 mod event;
 mod exit_rule;
+mod extension;
 mod future;
 mod hooks;
 mod info;
@@ -62,6 +63,7 @@ pub use {
     engset_scheduler::{Priority, Random, WorkerMetrics, current::Activity, envelope_memory},
     error::{CallError, NameError, RunError, SendError, SpawnError, StartError},
     event::{Down, Event, Exit, Item, MonitorRef, Received},
+    extension::{Extension, ExtensionError, extension},
     future::block_on,
     info::{ProcessInfo, is_alive, name_of, process_info, processes},
     local::ProcessLocal,
