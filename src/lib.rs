@@ -46,16 +46,16 @@ extern crate self as engset;
 pub use engset_runtime::process_local;
 pub use engset_runtime::{
     Activity, Address, Alias, Ancestor, BuildError, Builder, CallError, Config, CrashDetails,
-    DEFAULT_CALL_TIMEOUT, DeadLetter, Down, DownReason, Entry, Event, Exit, ExitReason, Flow, Item, Limit,
-    Mailbox, MonitorRef, NameError, Node, NodeId, Overflow, Panic, Pid, Priority, ProcessInfo, ProcessLocal,
-    Random, Received, Reply, Resource, ResourceRef, RunError, SendError, Server, SpawnError, StartError,
-    System, SystemRequest, Timer, TimerRef, WorkerMetrics, block_on, blocking, call_system, catch, config,
-    demonitor, envelope_memory, exit, exit_after, exit_self, hold, is_alive, kill, let_go, link, lookup,
-    mailbox_len, monitor, monitor_name, name_of, node_local, now, preemptible, process_info, processes,
-    random, receive_system, reduce, reductions, reductions_left, register, register_mailbox, registered, run,
-    run_with, self_pid, send_after, send_at, send_interval, send_named, send_system, serve, serve_with,
-    sleep, spawn, spawn_link, spawn_monitor, start_timer, trap_exits, try_self_pid, uninterrupted, unlink,
-    unregister, whereis, yield_now,
+    DEFAULT_CALL_TIMEOUT, DeadLetter, Down, DownReason, Entry, Event, Exit, ExitReason, Extension,
+    ExtensionError, Flow, Item, Limit, Mailbox, MonitorRef, NameError, Node, NodeId, Overflow, Panic, Pid,
+    Priority, ProcessInfo, ProcessLocal, Random, Received, Reply, Resource, ResourceRef, RunError, SendError,
+    Server, SpawnError, StartError, System, SystemRequest, Timer, TimerRef, WorkerMetrics, block_on,
+    blocking, call_system, catch, config, demonitor, envelope_memory, exit, exit_after, exit_self, extension,
+    hold, is_alive, kill, let_go, link, lookup, mailbox_len, monitor, monitor_name, name_of, node_local, now,
+    preemptible, process_info, processes, random, receive_system, reduce, reductions, reductions_left,
+    register, register_mailbox, registered, run, run_with, self_pid, send_after, send_at, send_interval,
+    send_named, send_system, serve, serve_with, sleep, spawn, spawn_link, spawn_monitor, start_timer,
+    trap_exits, try_self_pid, uninterrupted, unlink, unregister, whereis, yield_now,
 };
 
 /// Sockets for processes.

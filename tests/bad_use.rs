@@ -201,7 +201,8 @@ fn settings_that_cannot_be_read_are_errors_that_name_key_and_value() {
     let text = |toml: &str| Config::new().toml(toml).unwrap_err().to_string();
     assert!(text("workers = 'four'").contains("workers") && text("workers = 'four'").contains("four"));
     assert!(text("workers = -1").contains("-1"));
-    assert!(text("wrkers = 1").contains("wrkers") && text("wrkers = 1").contains("max_processes"));
+    assert!(text("wrkers = 1").contains("wrkers") && text("wrkers = 1").contains("did you mean workers?"));
+    assert!(text("zoom = 1").contains("zoom") && text("zoom = 1").contains("max_processes"));
     assert!(text("workers = ").contains("TOML"));
     let missing = Config::new().file("/nonexistent/engset.toml").unwrap_err();
     assert!(missing.to_string().contains("/nonexistent/engset.toml"), "{missing}");

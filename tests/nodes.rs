@@ -336,7 +336,10 @@ fn a_setting_of_the_environment_that_cannot_be_read_is_an_error_of_run() {
     if support::child_part().is_some() {
         let error = engset::run(|| ()).unwrap_err();
         assert!(matches!(error, RunError::Config(_)), "{error}");
-        assert!(error.to_string().contains("ENGSET_WORKERS is many"), "{error}");
+        assert!(
+            error.to_string().contains("found string \"many\" (environment variable ENGSET_WORKERS)"),
+            "{error}"
+        );
         return;
     }
     let name = "a_setting_of_the_environment_that_cannot_be_read_is_an_error_of_run";

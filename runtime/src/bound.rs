@@ -105,6 +105,21 @@ impl Limit {
         Limit { overflow, ..self }
     }
 
+    /// With other numbers or another policy where some are given. (Those of the configuration.)
+    pub(crate) fn replaced(
+        self,
+        messages: Option<usize>,
+        bytes: Option<usize>,
+        overflow: Option<Overflow>,
+    ) -> Self {
+        Limit {
+            messages: messages.unwrap_or(self.messages),
+            bytes: bytes.unwrap_or(self.bytes),
+            overflow: overflow.unwrap_or(self.overflow),
+            weigh: self.weigh,
+        }
+    }
+
     /// How many bytes a message counts for, what it points to included.
     #[must_use]
     pub fn weigh<M: Send + 'static>(self, weigh: impl Fn(&M) -> usize + Send + Sync + 'static) -> Self {

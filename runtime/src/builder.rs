@@ -46,6 +46,7 @@ pub struct Builder {
     /// What is spawned is a server: it takes system requests.
     serves: bool,
     spread: bool,
+    configured_as: Option<Arc<str>>,
 }
 
 /// Why a process with these options was not spawned.
@@ -134,6 +135,23 @@ impl Builder {
         self
     }
 
+    /// If it has no name, the [configuration](crate::config::ProcessSettings) of this one counts. The behaviours give the id that
+    /// a supervisor knows the process by.
+    pub fn configured_as(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.configured_as = Some(name.into());
+        self
+    }
+
+    /// Lays what the node's configuration says of it over what the program says.
+    fn configure(&mut self, node: &node::Inner) {
+        let name = self.name.as_ref().or(self.configured_as.as_ref());
+        if let Some(settings) = name.and_then(|name| node.process_settings(name)) {
+            self.priority = settings.priority().unwrap_or(self.priority);
+            self.stack_size = settings.stack_size().or(self.stack_size);
+            self.limit = settings.mailbox(self.limit.take());
+        }
+    }
+
     /// It traps exits from the start ([`trap_exits`](crate::trap_exits)).
     pub fn trap_exits(mut self) -> Self {
         self.traps = true;
@@ -211,10 +229,15 @@ impl Builder {
     ///
     /// The limit of processes is reached, the name is taken or invalid, the node has stopped, or a link was
     /// asked for: that needs a process, and [`Builder::spawn`].
-    pub fn spawn_on<A: 'static, E: Entry<A>>(self, node: &Node, entry: E) -> Result<E::Handle, BuildError> {
+    pub fn spawn_on<A: 'static, E: Entry<A>>(
+        mut self,
+        node: &Node,
+        entry: E,
+    ) -> Result<E::Handle, BuildError> {
         if self.link {
             return Err(BuildError::OutsideOfProcess { what: "spawn_on with a link" });
         }
+        self.configure(&node.inner);
         let reserved = match &self.name {
             Some(name) => node.inner.names.reserve(name)?,
             None => 0,
@@ -256,7 +279,12 @@ impl Builder {
     }
 
     fn is_plain(&self) -> bool {
-        self.name.is_none() && !self.link && self.limit.is_none() && !self.traps && !self.ancestry
+        self.name.is_none()
+            && self.configured_as.is_none()
+            && !self.link
+            && self.limit.is_none()
+            && !self.traps
+            && !self.ancestry
     }
 
     #[inline]
@@ -281,13 +309,16 @@ impl Builder {
     }
 
     fn start_related(
-        self,
+        mut self,
         body: OwnedBody,
         monitor: Option<MonitorRef>,
         message: Message,
         what: &'static str,
     ) -> Result<Pid, BuildError> {
         let Some(parent) = try_self_pid() else { return Err(BuildError::OutsideOfProcess { what }) };
+        if self.name.is_some() || self.configured_as.is_some() {
+            node::with_current(|node| self.configure(node));
+        }
         let reserved = match &self.name {
             Some(name) => node::with_current(|node| node.names.reserve(name)).transpose()?.unwrap_or(0),
             None => 0,

@@ -13,7 +13,7 @@
 //! | `relations`, `state`, `hooks` | links and monitors: asking for them, keeping them, dying |
 //! | `system`, `crash`, `dead_letters` | requests to the general part of a process; what is reported |
 //! | `names`, `timers`, `local`, `info` | as they say |
-//! | `resource`, `node_local` | what goes with a process, what goes with a node |
+//! | `resource`, `node_local`, `extension` | what goes with a process, what goes with a node |
 //! | `blocking`, `future`, `pause` | waiting for what is not a process |
 //! | `node`, `config`, `run`, `report`, `observe` | nodes |
 //! | `catch` | taking a panic as a value |
@@ -37,6 +37,7 @@ mod dead_letters;
 mod error;
 mod event;
 mod exit_rule;
+mod extension;
 mod future;
 mod hooks;
 mod info;
@@ -76,6 +77,7 @@ pub use {
     engset_scheduler::{Choice, Priority, Random, Script, WorkerMetrics, current::Activity, envelope_memory},
     error::{CallError, NameError, RunError, SendError, SpawnError, StartError},
     event::{Down, Event, Exit, Item, MonitorRef, Received},
+    extension::{Extension, ExtensionError, extension},
     future::block_on,
     info::{ProcessInfo, is_alive, mailbox_len, name_of, process_info, processes},
     local::ProcessLocal,

@@ -284,6 +284,12 @@ impl crate::Node {
         self.inner.names.find(name).map(|(pid, _)| pid)
     }
 
+    /// A name of the process, if it has one.
+    #[must_use]
+    pub fn name_of(&self, pid: impl Into<Pid>) -> Option<Arc<str>> {
+        self.inner.names.name_of(pid.into())
+    }
+
     /// The address of the process that has this name. See [`lookup`].
     ///
     /// # Errors

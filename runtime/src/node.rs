@@ -5,9 +5,10 @@
 
 use crate::{
     bound::Bounds,
-    config::Config,
+    config::{Changes, Config, ConfigError, ProcessSettings},
     dead_letters::DeadLetters,
     error::{RunError, StartError},
+    extension::Extensions,
     names::Names,
     node_local::NodeLocals,
     pid::Pid,
@@ -20,7 +21,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc,
     },
     time::Duration,
@@ -46,7 +47,13 @@ impl fmt::Debug for NodeId {
 /// What the processes of a node share.
 pub(crate) struct Inner {
     pub(crate) id: NodeId,
+    /// As it was when the node started.
     pub(crate) config: Config,
+    /// As it is now: files and environment may have been read anew.
+    live: RwLock<Arc<Config>>,
+    /// Does the live one say something of processes? Asked with each named spawn.
+    configures_processes: AtomicBool,
+    pub(crate) extensions: Extensions,
     pub(crate) names: Names,
     pub(crate) bounds: Bounds,
     pub(crate) node_locals: NodeLocals,
@@ -54,6 +61,17 @@ pub(crate) struct Inner {
     pub(crate) dead_letters: DeadLetters,
     pub(crate) expired: AtomicUsize,
     waiters: Mutex<HashMap<u64, mpsc::Sender<Envelope>>>,
+}
+
+impl Inner {
+    /// What the configuration says of a process.
+    pub(crate) fn process_settings(&self, name: &str) -> Option<ProcessSettings> {
+        self.configures_processes.load(Ordering::Acquire).then(|| self.live().process(name))
+    }
+
+    fn live(&self) -> Arc<Config> {
+        Arc::clone(&self.live.read().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 struct Entry {
@@ -191,6 +209,9 @@ impl Node {
             bounds: Bounds::default(),
             node_locals: NodeLocals::default(),
             reports: Reports::new(&config),
+            configures_processes: AtomicBool::new(!config.processes().is_empty()),
+            live: RwLock::new(Arc::new(config.clone())),
+            extensions: Extensions::default(),
             config,
             dead_letters: DeadLetters::default(),
             expired: AtomicUsize::new(0),
@@ -216,10 +237,55 @@ impl Node {
         self.inner.id
     }
 
-    /// Its settings.
+    /// Its settings, as they were when it started.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.inner.config
+    }
+
+    /// Its settings, as they are now: with what [`Node::reload_config`] and [`Node::change_config`] have changed.
+    #[must_use]
+    pub fn live_config(&self) -> Arc<Config> {
+        self.inner.live()
+    }
+
+    /// Reads files and environment anew. What has changed is seen by all who read [`Node::live_config`] from then on, and
+    /// by processes that are started; node settings take effect with the next start only
+    /// ([`Changes::need_restart`]).
+    ///
+    /// It blocks the thread; a process calls it by [`blocking`](crate::blocking).
+    ///
+    /// # Errors
+    ///
+    /// Something cannot be read. Then everything stays as it was.
+    pub fn reload_config(&self) -> Result<Changes, ConfigError> {
+        self.change_config(|config| config.reread())
+    }
+
+    /// Changes the settings of the running node, as [`Node::reload_config`] does. `change` may be called more than once, if
+    /// several threads do this at the same time.
+    ///
+    /// # Errors
+    ///
+    /// Those of `change`. Then everything stays as it was.
+    pub fn change_config(
+        &self,
+        change: impl Fn(Config) -> Result<Config, ConfigError>,
+    ) -> Result<Changes, ConfigError> {
+        loop {
+            let before = self.inner.live();
+            // Without the lock, for it is the caller's code; if somebody else was faster, once more.
+            let changed = change(Config::clone(&before))?;
+            let changes = changed.changes_since(&before);
+            let processes = !changed.processes().is_empty();
+            let changed = Arc::new(changed);
+            let mut live = self.inner.live.write().unwrap_or_else(PoisonError::into_inner);
+            if Arc::ptr_eq(&live, &before) {
+                self.inner.configures_processes.store(processes, Ordering::Release);
+                *live = changed;
+                return Ok(changes);
+            }
+        }
     }
 
     /// Spawns a process from any thread. See [`spawn`](crate::spawn) and [`Builder`](crate::Builder).
@@ -269,9 +335,10 @@ impl Node {
         Duration::from_nanos(self.scheduler.uptime())
     }
 
-    /// Stops the node: all processes get killed (their destructors run), then the threads end. Waits for
-    /// that as long as processes end; it gives up when none has for the settings' `shutdown`. True: nothing was left behind. A process
-    /// in a native loop cannot be stopped; its thread is left to itself.
+    /// Stops the node: its [extensions](crate::Extension) are stopped, the latest first; all processes get killed
+    /// (their destructors run); then the threads end. Waits for that as long as processes end; it gives up when none
+    /// has for the settings' `shutdown`. True: nothing was left behind. A process in a native loop cannot be stopped; its
+    /// thread is left to itself.
     ///
     /// # Panics
     ///
@@ -279,6 +346,7 @@ impl Node {
     #[must_use = "something may be left behind"]
     pub fn stop(&self) -> bool {
         assert!(!self.scheduler.is_here(), "Node::stop was called by a process of the node");
+        self.stop_extensions();
         let patience = self.inner.config.get_shutdown();
         let ended = if self.inner.config.get_seed().is_some() {
             self.scheduler.stop_systematic();
@@ -291,6 +359,7 @@ impl Node {
         table.nodes.retain(|entry| entry.id != self.inner.id);
         drop(table);
         lock(&self.inner.waiters).clear();
+        self.drop_extensions();
         ended
     }
 

@@ -137,15 +137,21 @@ impl ChildSpec {
         id: impl Into<Arc<str>>,
         make: impl Fn() -> S + Send + Sync + 'static,
     ) -> Self {
-        Self::new(id, move || Ok(make().into_builder().start_link()?.pid()))
+        let id = id.into();
+        let known_as = Arc::clone(&id);
+        Self::new(id, move || {
+            Ok(make().into_builder().configured_as(Arc::clone(&known_as)).start_link()?.pid())
+        })
     }
 
     /// A process that runs a function. It counts as started at once.
     pub fn function(id: impl Into<Arc<str>>, run: impl Fn() + Send + Sync + 'static) -> Self {
         let run = Arc::new(run);
+        let id = id.into();
+        let known_as = Arc::clone(&id);
         Self::new(id, move || {
             let run = Arc::clone(&run);
-            Ok(Builder::new().link().ancestry().spawn(move || run())?)
+            Ok(Builder::new().link().ancestry().configured_as(Arc::clone(&known_as)).spawn(move || run())?)
         })
     }
 
@@ -249,7 +255,8 @@ impl ChildSpec {
     }
 }
 
-fn text_of(payload: &(dyn std::any::Any + Send)) -> Option<String> {
+/// The text of a panic; `None`: it is the runtime's own, which ends the process.
+pub(crate) fn text_of(payload: &(dyn std::any::Any + Send)) -> Option<String> {
     let text = payload.downcast_ref::<&'static str>().map(|text| (*text).to_owned());
     text.or_else(|| payload.downcast_ref::<String>().cloned())
 }

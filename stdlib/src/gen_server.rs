@@ -351,6 +351,12 @@ impl<S: GenServer> ServerBuilder<S> {
         self
     }
 
+    /// The id that its supervisor knows it by: see [`Builder::configured_as`].
+    pub(crate) fn configured_as(mut self, id: Arc<str>) -> Self {
+        self.options = self.options.configured_as(id);
+        self
+    }
+
     /// How long its `init` may take; then it is killed. Default: as long as it likes.
     pub fn init_timeout(mut self, time: Duration) -> Self {
         self.init_timeout = time;

@@ -21,6 +21,11 @@
 //! | values for all processes that want them | [`PubSub`], [`Topic`] |
 //! | one result | [`Task`] |
 //! | the same work on many items | [`TaskStream`] |
+//! | parts of a program that start and stop in order | [`Application`] |
+//! | a program that runs until it is told to stop | [`Service`] |
+//! | things to do when it stops | [`CoordinatedShutdown`] |
+//! | settings that may change while it runs | [`configuration`] |
+//! | signals of the operating system | [`signals`] |
 //! | tests | [`testkit`] |
 //!
 //! [`sys`] looks into all of them while they run.
@@ -30,10 +35,14 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod application;
+mod application_controller;
 mod backoff;
 mod child_spec;
 mod children;
+pub mod configuration;
 pub mod counters;
+mod dependencies;
 pub mod destination;
 pub mod dynamic_supervisor;
 mod error;
@@ -52,9 +61,15 @@ pub mod read_mostly;
 pub mod registry;
 mod restart_intensity;
 pub mod router;
+pub mod service;
+mod service_end;
+pub mod shutdown;
+mod shutdown_run;
+pub mod signals;
 mod start;
 mod stop_children;
 mod strategy;
+mod subscribers;
 mod supervising;
 mod supervision_report;
 pub mod supervisor;
@@ -66,10 +81,12 @@ pub mod testkit;
 
 pub use {
     agent::Agent,
+    application::{Application, ApplicationError, ApplicationSpec, Environment, StartType},
     backoff::Backoff,
     child_spec::{ChildSpec, DEFAULT_SHUTDOWN, Kind, Shutdown, SpecError},
     children::ChildCount,
     counters::Counters,
+    dependencies::DependencyError,
     destination::{Destination, Via},
     dynamic_supervisor::{DynamicSupervisor, DynamicSupervisorBuilder},
     error::StartError,
@@ -87,6 +104,10 @@ pub use {
     read_mostly::ReadMostly,
     registry::{RegisterError, Registry, RegistryBuilder, RegistryChange},
     router::{Keyed, Router, Routing},
+    service::Service,
+    service_end::{Forced, HangReport, ServiceError},
+    shutdown::{CoordinatedShutdown, Phase, ShutdownError, StopCause},
+    shutdown_run::{StopReport, TaskOutcome, TaskReport},
     strategy::{AutoShutdown, Restart, Strategy},
     supervisor::{ChildError, ChildInfo, ChildState, Supervisor, SupervisorBuilder},
     table::{Access, OrderedTable, SharedTable, Table, TableBuilder, TableError},
