@@ -12,6 +12,7 @@
 //! | `send`, `mailbox`, `call`, `bound`, `alias` | the ways of a message |
 //! | `relations`, `state`, `hooks` | links and monitors: asking for them, keeping them, dying |
 //! | `names`, `timers`, `local`, `info` | as they say |
+//! | [`remote`] | the seam to processes of nodes elsewhere |
 //! | `blocking`, `future` | waiting for what is not a process |
 //! | `node`, `config`, `run`, `report` | nodes |
 //!
@@ -43,6 +44,7 @@ mod process;
 mod reason;
 pub mod reductions;
 mod relations;
+pub mod remote;
 mod report;
 mod run;
 mod send;
@@ -61,7 +63,7 @@ pub use {
     engset_macros::preemptible,
     engset_scheduler::{Priority, Random, WorkerMetrics, current::Activity, envelope_memory},
     error::{CallError, NameError, RunError, SendError, SpawnError, StartError},
-    event::{Down, Event, Exit, Item, MonitorRef, Received},
+    event::{Down, Event, Exit, Item, MonitorRef, NodeDown, NodeUp, Received},
     future::block_on,
     info::{ProcessInfo, is_alive, name_of, process_info, processes},
     local::ProcessLocal,

@@ -11,6 +11,7 @@
 //! | `Down` | a monitored process that ended | an event, or the end of a call, if the monitor is still set |
 //! | `Aliased` | `Alias::send` | a message, if the alias is active |
 //! | `Inspect` | `process_info`, `is_alive` | answers with what it knows of itself |
+//! | `Adopt` | the distribution, for a child that another node has spawned | adds the link and the monitor |
 //! | `Poke` | a waker, a mailbox that has room again | ends the wait of the process |
 //! | `Survived` | a process, to itself, that drops a `Reply` while it unwinds | tells the caller, if it still lives |
 //!
@@ -35,6 +36,7 @@ pub(crate) enum Signal {
     Down { reference: MonitorRef, reason: DownReason },
     Aliased { alias: u64, message: Envelope },
     Inspect { caller: Pid, reference: u64 },
+    Adopt { child: Pid, link: bool, monitor: Option<MonitorRef> },
     Poke,
     Survived,
 }

@@ -5,7 +5,7 @@
 //! 3. It sleeps by the inbox' word (`inbox.rs`), until mail or its next timer. Nobody wakes it for anything else.
 
 use super::{Worker, timers};
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 impl Worker {
     /// Nothing to run. False: stop (systematic mode only: nothing will ever happen any more).
@@ -61,8 +61,18 @@ impl Worker {
         self.look_at_clock();
     }
 
+    /// When the next timer may fire.
+    pub(crate) fn next_timer(&self) -> Option<u64> {
+        // SAFETY: rule 1.
+        unsafe { self.wheel.with(|wheel| wheel.next_wakeup()) }.map(timers::tick_start)
+    }
+
     /// Virtual time stands still while anything can run; then it jumps to the next timer.
     fn idle_systematic(&self) -> bool {
+        // Relaxed: one thread.
+        if self.shared.hold.load(Ordering::Relaxed) {
+            return false;
+        }
         // SAFETY: rule 1.
         match unsafe { self.wheel.with(|wheel| wheel.next_wakeup()) } {
             Some(tick) => {
