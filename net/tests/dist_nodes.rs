@@ -31,6 +31,7 @@ enum Request {
     Stuck(Local<u32>),
     Deep(Box<Nest>),
     Pid(Reply<Pid>),
+    Huge(usize, Reply<Vec<u8>>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -53,6 +54,7 @@ fn server(mut mailbox: Mailbox<Request>) {
             Request::Crash => panic!("as asked"),
             Request::Stuck(_) | Request::Deep(_) => panic!("it does not come"),
             Request::Pid(reply) => reply.send(self_pid()),
+            Request::Huge(size, reply) => reply.send(vec![0; size]),
         }
     }
 }
@@ -183,6 +185,29 @@ fn large_messages_arrive() {
         for size in [0, 1000, 40_000, 100_000, 3 << 20] {
             assert_eq!(server.call(|reply| Request::Bytes(vec![7; size], reply)), Ok(size));
         }
+    });
+}
+
+#[test]
+fn what_is_too_large_for_the_other_node_is_refused_at_once() {
+    use engset_net::dist::{Config, Secret, session::Settings};
+    let mut simulation = Simulation::new(29);
+    register::<Request>();
+    let config = |name| {
+        let settings = Settings { max_packet: 100_000, ..Settings::default() };
+        Config::new(name, Secret::new("simulation")).settings(settings)
+    };
+    let a = simulation.start_with(config(A), A).expect("a node");
+    let b = simulation.start_with(config(B), B).expect("a node");
+    b.node.spawn(server).expect("a process");
+    run_in(&mut simulation, &a, |all, _| {
+        let server = find(all);
+        let before = engset_runtime::now();
+        assert!(server.call(|reply| Request::Bytes(vec![0; 100_000], reply)).is_err());
+        assert_eq!(server.call(|reply| Request::Huge(100_000, reply)), Err(CallError::NoReply));
+        assert!(engset_runtime::now() - before < SECOND);
+        assert_eq!(server.call(|reply| Request::Huge(90_000, reply)), Ok(vec![0; 90_000]));
+        assert_eq!(all.counters(B).dropped, 1);
     });
 }
 

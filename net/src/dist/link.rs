@@ -212,7 +212,10 @@ impl Link {
         if state.up.is_none() {
             let is_message = matches!(&cargo, Cargo::Parcel(Parcel { op: Op::Message { .. }, .. }));
             let full = is_message && state.waiting_bytes >= self.limit;
-            if !full {
+            let mut dropped = None;
+            if full {
+                dropped = Some(cargo);
+            } else {
                 state.waiting_bytes += cargo.size();
                 state.waiting.push(Waiting { node, cargo });
             }
@@ -220,8 +223,8 @@ impl Link {
             state.flush = true;
             let must_wait = state.waiting_bytes >= self.limit;
             drop(state);
-            if full {
-                add(&self.counts.dropped);
+            if let Some(cargo) = dropped {
+                self.fail(endpoint, cargo, &DownReason::NoConnection);
             }
             if wake {
                 self.tell(PeerMessage::Flush);
@@ -291,6 +294,11 @@ impl Link {
             }
             Err(error) => {
                 tracing::warn!(target: "engset", node = %self.name, size = error.size, limit = error.limit, "a message is larger than the other node takes, and is dropped");
+                if let Cargo::Parcel(Parcel { from, to, op: Op::Answer { reference, .. } }) = cargo {
+                    // The caller is told that there is none.
+                    let broken = Op::Broken { reference, down: None };
+                    return self.push(endpoint, state, node, Cargo::Parcel(Parcel { from, to, op: broken }));
+                }
                 Err((cargo, DownReason::NoConnection))
             }
         }

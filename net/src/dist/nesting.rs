@@ -115,7 +115,7 @@ pub fn check(bytes: &[u8], depth: usize) -> Result<(), NestingError> {
             0xca | 0xce | 0xd2 => (4, 0),
             0xcb | 0xcf | 0xd3 => (8, 0),
             0xd4..=0xd8 => (1 + (1 << (marker - 0xd4)), 0),
-            0xdc | 0xdd | 0xde | 0xdf => {
+            0xdc..=0xdf => {
                 let width = if marker & 1 == 0 { 2 } else { 4 };
                 let len = number(at, width)?;
                 at += width;

@@ -127,10 +127,8 @@ impl Relations {
                     link.unlinks.push((*id, link.made));
                 }
             }
-            Op::UnlinkAck { id } => {
-                if self.links.get_mut(&pair).is_some_and(|link| link.acknowledged(*id)) {
-                    self.links.remove(&pair);
-                }
+            Op::UnlinkAck { id } if self.links.get_mut(&pair).is_some_and(|link| link.acknowledged(*id)) => {
+                self.links.remove(&pair);
             }
             _ => {}
         }

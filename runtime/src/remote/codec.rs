@@ -209,16 +209,9 @@ pub(crate) fn decode_answer<T: DeserializeOwned + Send + 'static>(
     Ok(crate::call::seal(reference, value::<T>(body)?))
 }
 
-/// Encodes a message, and the calls in it.
-pub(crate) fn encode(
-    codec: &Codec,
-    envelope: &Envelope,
-) -> Result<(Vec<u8>, Vec<Noted>), (String, Vec<Noted>)> {
-    let (result, calls) = noting(|| (codec.encode)(envelope));
-    match result {
-        Ok(body) => Ok((body, calls)),
-        Err(error) => Err((error, calls)),
-    }
+/// Encodes a message; and the calls in it, also if it fails.
+pub(crate) fn encode(codec: &Codec, envelope: &Envelope) -> (Result<Vec<u8>, String>, Vec<Noted>) {
+    noting(|| (codec.encode)(envelope))
 }
 
 /// Messages that are being encoded now, by who encodes them: code of users runs in the middle, and may let other processes run.

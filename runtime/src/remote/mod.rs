@@ -2,7 +2,7 @@
 //!
 //! 1. A node elsewhere has a [`NodeId`] too, given to one *incarnation* of it as one local node sees it. So pids, addresses and all
 //!    that works with them stay what they are, and a pid of a former incarnation never matches the new one.
-//! 2. `send.rs` gives what is for such a node to [`send`]: envelopes become [`Parcel`]s, and go to the [`Router`] of the local node that
+//! 2. `send.rs` gives what is for such a node to `send`: envelopes become [`Parcel`]s, and go to the [`Router`] of the local node that
 //!    sees it. All kinds go this one way, so their order is the router's to keep.
 //! 3. What comes from there goes through [`deliver`](fn@deliver), on a worker of the local node, and becomes what it was.
 //! 4. A message has to be encoded by who knows its type only as an envelope. So whoever makes or takes an address that can leave the node
@@ -21,7 +21,7 @@ pub use {
     deliver::{Undelivered, deliver, deliver_calls},
     schema::fingerprint,
     spawn::{Ancestry, spawn_for},
-    wire::Local,
+    wire::{Bytes, Local},
 };
 
 use crate::{
@@ -369,12 +369,12 @@ fn encode_message(envelope: Envelope, alias: Option<u64>) -> Option<Op> {
         return None;
     };
     let patience = crate::hooks::patience(&envelope);
-    let encoded = codec::encode(codec, &envelope);
+    let (encoded, calls) = codec::encode(codec, &envelope);
     // Replies in it that were encoded have left it.
     current::drop_outside(envelope);
     match encoded {
-        Ok((body, calls)) => Some(Op::Message { codec, body, patience, alias, calls }),
-        Err((error, calls)) => {
+        Ok(body) => Some(Op::Message { codec, body, patience, alias, calls }),
+        Err(error) => {
             tracing::warn!(target: "engset", message = codec.name(), %error, "a message for another node was not encoded, and is dropped");
             calls.into_iter().for_each(|call: Noted| call.broken(None));
             None

@@ -12,7 +12,7 @@
 //!    itself. So a receiver that does not keep up is never flooded, and heartbeats pass all the same. (N5)
 //! 4. *Bound.* Messages wait in a queue up to a limit; above it [`Outgoing::push`] says so, and the caller decides by its
 //!    policy: suspend the sender, or drop and count. Signals are exempt: they are few, and may not be lost. (N2)
-//! 5. *Liveness.* A heartbeat each interval; anything that comes is a sign of life; silence is judged by [`Phi`](super::phi::Phi).
+//! 5. *Liveness.* A heartbeat each interval; anything that comes is a sign of life; silence is judged by [`Phi`].
 //! 6. *Mistrust.* All that comes is bounded and checked; anything wrong is a [`SessionError`], which ends the connection, and nothing else.
 //!    (N6)
 //!

@@ -226,12 +226,8 @@ impl Outgoing {
     pub fn produce(&mut self, out: &mut Vec<u8>, budget: usize) {
         self.produce_control(out);
         while out.len() < budget {
-            let first = self.small_next;
-            if !(if first {
-                self.batch(out) || self.fragment(out)
-            } else {
-                self.fragment(out) || self.batch(out)
-            }) {
+            let went = (self.small_next && self.batch(out)) || self.fragment(out) || self.batch(out);
+            if !went {
                 return;
             }
         }
