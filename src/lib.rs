@@ -46,15 +46,24 @@ extern crate self as engset;
 pub use engset_runtime::process_local;
 pub use engset_runtime::{
     Activity, Address, Alias, BuildError, Builder, CallError, Config, DEFAULT_CALL_TIMEOUT, Down, DownReason,
-    Entry, Event, Exit, ExitReason, Flow, Item, Limit, Mailbox, MonitorRef, NameError, Node, NodeId,
-    Overflow, Panic, Pid, Priority, ProcessInfo, ProcessLocal, Random, Received, Reply, RunError, SendError,
-    Server, SpawnError, StartError, Timer, TimerRef, WorkerMetrics, block_on, blocking, config, demonitor,
-    envelope_memory, exit, exit_after, exit_self, is_alive, kill, link, lookup, monitor, monitor_name,
-    name_of, now, preemptible, process_info, processes, reduce, reductions, reductions_left, register,
-    register_mailbox, registered, run, run_with, self_pid, send_after, send_at, send_interval, send_named,
-    serve, serve_with, sleep, spawn, spawn_link, spawn_monitor, start_timer, trap_exits, try_self_pid,
-    unlink, unregister, whereis, yield_now,
+    Entry, Event, Exit, ExitReason, Flow, Item, Limit, Mailbox, MonitorRef, NameError, Node, NodeDown,
+    NodeId, NodeUp, Overflow, Panic, Pid, Priority, ProcessInfo, ProcessLocal, Random, Received, Reply,
+    RunError, SendError, Server, SpawnError, StartError, Timer, TimerRef, WorkerMetrics, block_on, blocking,
+    config, demonitor, envelope_memory, exit, exit_after, exit_self, is_alive, kill, link, lookup, monitor,
+    monitor_name, name_of, now, preemptible, process_info, processes, reduce, reductions, reductions_left,
+    register, register_mailbox, registered, run, run_with, self_pid, send_after, send_at, send_interval,
+    send_named, serve, serve_with, sleep, spawn, spawn_link, spawn_monitor, start_timer, trap_exits,
+    try_self_pid, unlink, unregister, whereis, yield_now,
 };
+
+/// Messages that can go to other nodes.
+pub mod remote {
+    pub use engset_runtime::remote::{Bytes, Local, Remote, register};
+}
+
+/// Nodes that talk to each other.
+#[doc(inline)]
+pub use engset_net::dist;
 
 /// The behaviours: generic servers, supervisors, tasks, registries.
 #[doc(inline)]
