@@ -156,6 +156,46 @@ pub struct Relation {
 ///
 /// Addresses that are sent or looked up lead to processes of other nodes; all that works with addresses and pids works with
 /// them. Connections are made when they are first used.
+///
+/// ```
+/// use engset_net::dist::{Config, Secret, tcp};
+/// use engset_runtime::{Mailbox, Node, Reply, register_mailbox, remote::{Remote, register}};
+///
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct Double(u32, Reply<u32>);
+///
+/// impl Remote for Double {
+///     const NAME: &'static str = "Double";
+/// }
+///
+/// // Two nodes of one program; usually they are on two machines.
+/// let (one, two) = (Node::start(Default::default())?, Node::start(Default::default())?);
+/// let secret = Secret::new("for this example");
+/// let free = "127.0.0.1:0".parse()?;
+/// let (_, address) = tcp::join(&two, Config::new("two", secret.clone()), free)?;
+/// let config = Config::new("one", secret).address("two", address.to_string());
+/// let (others, _) = tcp::join(&one, config, free)?;
+///
+/// register::<Double>();
+/// let (ready, is_ready) = std::sync::mpsc::channel();
+/// two.spawn(move |mut mailbox: Mailbox<Double>| {
+///     register_mailbox("doubler", &mailbox).unwrap();
+///     ready.send(()).unwrap();
+///     loop {
+///         let Double(number, reply) = mailbox.message();
+///         reply.send(2 * number);
+///     }
+/// })?;
+/// is_ready.recv()?;
+/// let (tell, told) = std::sync::mpsc::channel();
+/// one.spawn(move || {
+///     let doubler = others.lookup::<Double>("two", "doubler").unwrap();
+///     tell.send(doubler.call(|reply| Double(21, reply))).unwrap();
+/// })?;
+/// assert_eq!(told.recv()?, Ok(42));
+/// assert!(one.stop() & two.stop());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Distribution {
     endpoint: Arc<Endpoint>,
