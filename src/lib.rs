@@ -47,16 +47,26 @@ pub use engset_runtime::process_local;
 pub use engset_runtime::{
     Activity, Address, Alias, Ancestor, BuildError, Builder, CallError, Config, CrashDetails,
     DEFAULT_CALL_TIMEOUT, DeadLetter, Down, DownReason, Entry, Event, Exit, ExitReason, Extension,
-    ExtensionError, Flow, Item, Limit, Mailbox, MonitorRef, NameError, Node, NodeId, Overflow, Panic, Pid,
-    Priority, ProcessInfo, ProcessLocal, Random, Received, Reply, Resource, ResourceRef, RunError, SendError,
-    Server, SpawnError, StartError, System, SystemRequest, Timer, TimerRef, WorkerMetrics, block_on,
-    blocking, call_system, catch, config, demonitor, envelope_memory, exit, exit_after, exit_self, extension,
-    hold, is_alive, kill, let_go, link, lookup, mailbox_len, monitor, monitor_name, name_of, node_local, now,
-    preemptible, process_info, processes, random, receive_system, reduce, reductions, reductions_left,
-    register, register_mailbox, registered, run, run_with, self_pid, send_after, send_at, send_interval,
-    send_named, send_system, serve, serve_with, sleep, spawn, spawn_link, spawn_monitor, start_timer,
-    trap_exits, try_self_pid, uninterrupted, unlink, unregister, whereis, yield_now,
+    ExtensionError, Flow, Item, Limit, Mailbox, MonitorRef, NameError, Node, NodeDown, NodeId, NodeUp,
+    Overflow, Panic, Pid, Priority, ProcessInfo, ProcessLocal, Random, Received, Reply, Resource,
+    ResourceRef, RunError, SendError, Server, SpawnError, StartError, System, SystemRequest, Timer, TimerRef,
+    WorkerMetrics, block_on, blocking, call_system, catch, config, demonitor, envelope_memory, exit,
+    exit_after, exit_self, extension, hold, is_alive, kill, let_go, link, lookup, mailbox_len, monitor,
+    monitor_name, name_of, node_local, now, preemptible, process_info, processes, random, receive_system,
+    reduce, reductions, reductions_left, register, register_mailbox, registered, run, run_with, self_pid,
+    send_after, send_at, send_interval, send_named, send_system, serve, serve_with, sleep, spawn, spawn_link,
+    spawn_monitor, start_timer, trap_exits, try_self_pid, uninterrupted, unlink, unregister, whereis,
+    yield_now,
 };
+
+/// Messages that can go to other nodes.
+pub mod remote {
+    pub use engset_runtime::remote::{Bytes, Local, Remote, register};
+}
+
+/// Nodes that talk to each other.
+#[doc(inline)]
+pub use engset_net::dist;
 
 /// Sockets for processes.
 #[doc(inline)]

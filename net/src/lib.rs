@@ -1,4 +1,4 @@
-//! Sockets for processes.
+//! Sockets for processes, and the distribution of processes over nodes.
 //!
 //! This crate is a part of the runtime. Programs use `engset`, which re-exports it as `engset::net`.
 //!
@@ -61,11 +61,13 @@
 //! | `active` | data as messages |
 //! | `addr` | names to addresses, on the blocking threads |
 //! | `tcp`, `udp`, `unix` | the sockets |
+//! | [`dist`] | the distribution: machines that do no input or output, read no clock and draw no random number; what moves bytes is a thin edge |
 
 #![forbid(unsafe_code)]
 
 mod active;
 mod addr;
+pub mod dist;
 mod io;
 mod poller;
 mod source;

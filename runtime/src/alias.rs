@@ -67,6 +67,14 @@ impl<M: Send + 'static> Alias<M> {
             && state::with_existing(|state| state.rare().aliases.remove(&self.id)) == Some(true)
     }
 
+    pub(crate) fn parts(&self) -> (Pid, u64) {
+        (self.pid, self.id)
+    }
+
+    pub(crate) fn from_parts(pid: Pid, id: u64) -> Self {
+        Alias { pid, id, takes: PhantomData }
+    }
+
     /// Its process.
     #[must_use]
     pub fn pid(self) -> Pid {

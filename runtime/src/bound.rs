@@ -342,13 +342,17 @@ pub(crate) fn drop_surplus() {
 
 /// A timer has fired: its message for `to`, if there is room.
 pub(crate) fn offer<M: Send + 'static>(to: Address<M>, message: M) -> Option<Envelope> {
-    let envelope = Envelope::message(message);
-    let Some(bound) = of(to.pid()) else { return Some(envelope) };
+    admit(to.pid(), Envelope::message(message))
+}
+
+/// A message of one that cannot wait for room.
+pub(crate) fn admit(to: Pid, envelope: Envelope) -> Option<Envelope> {
+    let Some(bound) = of(to) else { return Some(envelope) };
     match bound.admit(&envelope) {
         Admission::Yes => Some(envelope),
         Admission::No => None,
         Admission::Kill => {
-            relations::exit(to.pid(), ExitReason::Kill);
+            relations::exit(to, ExitReason::Kill);
             None
         }
     }

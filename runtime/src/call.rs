@@ -22,7 +22,7 @@ use crate::{
     process,
     reason::DownReason,
     reductions::price,
-    send,
+    remote, send,
     signal::Signal,
     state::{self, Watch},
 };
@@ -30,7 +30,16 @@ use engset_scheduler::{
     Envelope,
     current::{self, Wake},
 };
-use std::{fmt, marker::PhantomData, mem, sync::mpsc, time::Duration};
+use std::{
+    fmt,
+    marker::PhantomData,
+    mem,
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    time::Duration,
+};
 
 /// How long a call waits if it does not say otherwise.
 pub const DEFAULT_CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -44,14 +53,15 @@ const PATIENCE: u64 = 10_000_000;
 #[must_use = "the caller waits for it"]
 pub struct Reply<T> {
     caller: Pid,
-    reference: u64,
+    /// 0: it is spent, for it went to another node.
+    reference: AtomicU64,
     takes: PhantomData<fn(T)>,
 }
 
 /// The answer.
-struct Answer<T> {
-    reference: u64,
-    value: T,
+pub(crate) struct Answer<T> {
+    pub(crate) reference: u64,
+    pub(crate) value: T,
 }
 
 /// There will be no answer.
@@ -65,6 +75,10 @@ pub(crate) struct Broken {
 impl Broken {
     pub(crate) fn down(reference: u64, reason: DownReason) -> Self {
         Broken { reference, down: Some(reason) }
+    }
+
+    pub(crate) fn into_parts(self) -> (u64, Option<DownReason>) {
+        (self.reference, self.down)
     }
 
     pub(crate) fn no_reply(reference: u64) -> Self {
@@ -90,7 +104,7 @@ impl<T: Send + 'static> Reply<T> {
     /// Answers. If the caller has given up, the answer is dropped.
     #[inline]
     pub fn send(self, value: T) {
-        let (caller, reference) = (self.caller, self.reference);
+        let Some((caller, reference)) = self.spend() else { return };
         mem::forget(self);
         to_caller(caller, Envelope::reply(tag_of(reference), Answer { reference, value }));
         current::reduce(price::SEND);
@@ -98,16 +112,36 @@ impl<T: Send + 'static> Reply<T> {
 }
 
 impl<T> Reply<T> {
+    #[inline]
+    fn new(caller: Pid, reference: u64) -> Self {
+        Reply { caller, reference: AtomicU64::new(reference), takes: PhantomData }
+    }
+
+    /// One that has come from another node.
+    pub(crate) fn from_parts(caller: Pid, reference: u64) -> Self {
+        Self::new(caller, reference)
+    }
+
+    /// Takes the right to answer away; `None`: it is gone already.
+    #[inline(always)]
+    pub(crate) fn spend(&self) -> Option<(Pid, u64)> {
+        // Relaxed, and no exchange: a `Reply` is moved, and serialised by the one that has it.
+        let reference = self.reference.load(Ordering::Relaxed);
+        self.reference.store(0, Ordering::Relaxed);
+        (reference != 0).then_some((self.caller, reference))
+    }
+
     /// For a request that carries it in another form.
     pub(crate) fn into_parts(self) -> (Pid, u64) {
-        let parts = (self.caller, self.reference);
+        let parts = (self.caller, self.reference.load(Ordering::Relaxed));
         mem::forget(self);
         parts
     }
 
     /// The caller and its call.
     pub(crate) fn parts(&self) -> (Pid, u64) {
-        (self.caller, self.reference)
+        // Relaxed: as in `into_parts`.
+        (self.caller, self.reference.load(Ordering::Relaxed))
     }
 
     /// Who waits for it; `None`: a thread that is no process.
@@ -119,11 +153,21 @@ impl<T> Reply<T> {
 
 #[inline(always)]
 fn to_caller(caller: Pid, envelope: Envelope) {
-    if caller.outside_waiter().is_some() {
+    if caller.outside_waiter().is_some() && caller.node().is_here() {
         node::answer_outside(caller, envelope);
     } else if let Err(envelope) = send::envelope(caller, envelope) {
         current::drop_outside(envelope);
     }
+}
+
+/// An answer, for [`give`].
+pub(crate) fn seal<T: Send + 'static>(reference: u64, value: T) -> Envelope {
+    Envelope::reply(tag_of(reference), Answer { reference, value })
+}
+
+/// Gives an answer to its caller.
+pub(crate) fn give(caller: Pid, answer: Envelope) {
+    to_caller(caller, answer);
 }
 
 /// Answers a call whose `Reply` was taken apart.
@@ -138,10 +182,10 @@ pub(crate) fn break_off(caller: Pid, broken: Broken) {
 
 impl<T> Drop for Reply<T> {
     fn drop(&mut self) {
+        let Some((caller, reference)) = self.spend() else { return };
         if hooks::is_ending() {
             // The reason is not known yet: the teardown tells it (rule 2). Should the process catch its panic and
             // live on, its own signal reminds it.
-            let (caller, reference) = (self.caller, self.reference);
             let parked = state::with(|state| {
                 let abandoned = &mut state.rare().abandoned;
                 abandoned.push((caller, reference));
@@ -157,13 +201,13 @@ impl<T> Drop for Reply<T> {
                 return;
             }
         }
-        break_off(self.caller, Broken { reference: self.reference, down: None });
+        break_off(caller, Broken { reference, down: None });
     }
 }
 
 impl<T> fmt::Debug for Reply<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Reply({} {:x})", self.caller, self.reference)
+        write!(f, "Reply({} {:x})", self.caller, self.reference.load(Ordering::Relaxed))
     }
 }
 
@@ -219,7 +263,7 @@ impl<M: Send + 'static> Address<M> {
         // Awaited before the `Reply` is out: `make` may give it away, and let others run. And once more after
         // that: `make` may have made a call of its own.
         current::await_reply(tag_of(reference));
-        let request = make(Reply { caller: me, reference, takes: PhantomData });
+        let request = make(Reply::new(me, reference));
         current::await_still(tag_of(reference));
         if send::is_marked(self.pid()) {
             match bound::send_request(self, request, hooks::expiry(start, deadline), deadline) {
@@ -267,13 +311,14 @@ impl<M: Send + 'static> Address<M> {
         make: impl FnOnce(Reply<T>) -> M,
         timeout: Duration,
     ) -> Result<T, CallError> {
-        let Some(waiter) = node::Waiter::new(self.pid().node()) else {
+        let home = remote::home(self.pid().node());
+        let Some(waiter) = node::Waiter::new(home) else {
             return Err(CallError::Down(DownReason::NoConnection));
         };
         let reference = waiter.reference();
-        let now = node::scheduler_of(self.pid().node()).map_or(0, |scheduler| scheduler.now());
+        let now = node::scheduler_of(home).map_or(0, |scheduler| scheduler.now());
         let expiry = hooks::expiry(now, process::add(now, timeout));
-        let request = make(Reply { caller: waiter.pid(), reference, takes: PhantomData });
+        let request = make(Reply::new(waiter.pid(), reference));
         // A monitor from the start, and before the request, which may be the last one that the process receives.
         // (Outside, the time for it does not matter.)
         let watch = MonitorRef(reference);
@@ -325,7 +370,7 @@ pub(crate) fn call_by_signal<T: Send + 'static>(
     let deadline = process::add(start, timeout);
     let reference = fresh_reference();
     current::await_reply(tag_of(reference));
-    let signal = make(Reply { caller: me, reference, takes: PhantomData });
+    let signal = make(Reply::new(me, reference));
     current::await_still(tag_of(reference));
     send::signal(callee, signal);
     current::reduce(price::OTHER);
@@ -347,7 +392,7 @@ fn signal_from_outside<T: Send + 'static>(
     let reference = waiter.reference();
     let watch = MonitorRef(reference);
     send::signal(callee, Signal::Monitor { watcher: waiter.pid(), reference: watch });
-    send::signal(callee, make(Reply { caller: waiter.pid(), reference, takes: PhantomData }));
+    send::signal(callee, make(Reply::new(waiter.pid(), reference)));
     let result = match waiter.wait(timeout) {
         Ok(envelope) => open(envelope, reference).unwrap_or(Err(CallError::NoReply)),
         Err(mpsc::RecvTimeoutError::Timeout) => Err(CallError::Timeout(timeout)),
@@ -425,7 +470,7 @@ pub(crate) fn wait_for<T: Send + 'static>(start: impl FnOnce(Reply<T>)) -> Resul
     let Some(caller) = process::try_self_pid() else { return Err(CallError::Unwinding) };
     let reference = fresh_reference();
     current::await_reply(tag_of(reference));
-    start(Reply { caller, reference, takes: PhantomData });
+    start(Reply::new(caller, reference));
     loop {
         match current::wait_reply(u64::MAX) {
             Ok(envelope) => {

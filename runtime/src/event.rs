@@ -1,10 +1,11 @@
 //! What a process receives: messages, and the events that the runtime makes.
 
 use crate::{
+    node::NodeId,
     pid::Pid,
     reason::{DownReason, ExitReason},
 };
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 /// Something received.
 #[derive(Debug)]
@@ -52,6 +53,10 @@ pub enum Event {
     Exit(Exit),
     /// A monitored process is down.
     Down(Down),
+    /// A node is connected; only for who asked the distribution for such events.
+    NodeUp(NodeUp),
+    /// A node is not connected any more; only for who asked.
+    NodeDown(NodeDown),
     /// A timer that this process has set has fired.
     Timer(crate::timers::TimerRef),
 }
@@ -64,6 +69,45 @@ pub struct Exit {
     pub from: Pid,
     /// Why.
     pub reason: ExitReason,
+}
+
+/// See [`Event::NodeUp`]. It comes before anything that the new connection brings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NodeUp {
+    /// Its name.
+    pub name: Arc<str>,
+    /// This incarnation of it.
+    pub id: NodeId,
+}
+
+/// See [`Event::NodeDown`]. It comes after all that the connection has brought, and after what its end has done to links and
+/// monitors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NodeDown {
+    /// Its name.
+    pub name: Arc<str>,
+    /// This incarnation of it.
+    pub id: NodeId,
+    /// What ended the connection.
+    pub why: Arc<str>,
+}
+
+impl NodeUp {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn new(name: Arc<str>, id: NodeId) -> Self {
+        NodeUp { name, id }
+    }
+}
+
+impl NodeDown {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn new(name: Arc<str>, id: NodeId, why: Arc<str>) -> Self {
+        NodeDown { name, id, why }
+    }
 }
 
 /// See [`Event::Down`].

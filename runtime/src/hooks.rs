@@ -23,7 +23,7 @@ use crate::{
     reason::{DownReason, ExitReason},
     resource, send,
     signal::Signal,
-    state::{self, State},
+    state::{self, State, Watch},
     system,
 };
 use engset_scheduler::{Doomed, Envelope, Handled, Hooks, LabelBuf, LongSchedule, Outcome, TaskId, current};
@@ -41,6 +41,18 @@ pub(crate) fn expiry(now: u64, deadline: u64) -> u32 {
     }
     // Rounded up, and never 0.
     ((deadline >> EXPIRY_SHIFT) as u32).wrapping_add(1).max(1)
+}
+
+/// Milliseconds, about, until the caller of this request gives up; `None`: never.
+pub(crate) fn patience(envelope: &Envelope) -> Option<u32> {
+    let now = (current::coarse_now() >> EXPIRY_SHIFT) as u32;
+    (envelope.tag() != 0).then(|| (envelope.tag().wrapping_sub(now) as i32).max(0) as u32)
+}
+
+/// The deadline of a request whose caller gives up after so many of those milliseconds.
+pub(crate) fn expiry_in(patience: u32) -> u32 {
+    let now = (current::coarse_now() >> EXPIRY_SHIFT) as u32;
+    now.wrapping_add(patience.min(i32::MAX as u32)).wrapping_add(1).max(1)
 }
 
 /// Has the caller of this request given up?
@@ -131,6 +143,17 @@ impl Hooks for Inner {
                 current::drop_outside(resource::forget(id));
                 Handled::Done
             }
+            Signal::Adopt { child, link, monitor } => {
+                state::with(|state| {
+                    if link {
+                        state.links.linked(child);
+                    }
+                    if let Some(reference) = monitor {
+                        state.monitors.insert(reference, Watch { target: child, call: None });
+                    }
+                });
+                Handled::Done
+            }
             Signal::Poke => {
                 current::poke_self();
                 Handled::Done
@@ -217,7 +240,7 @@ impl Hooks for Inner {
     }
 
     fn undeliverable(&self, signal: Envelope) {
-        send::undeliverable(signal, false);
+        send::undeliverable(signal, None);
     }
 
     fn dead_letter(&self, to: TaskId, message: &Envelope) {

@@ -15,10 +15,11 @@ use engset_scheduler::{
     Priority,
     current::{self, Activity},
 };
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// What is known of a process.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ProcessInfo {
     /// Who.
@@ -26,8 +27,10 @@ pub struct ProcessInfo {
     /// Its names.
     pub names: Vec<Arc<str>>,
     /// When it is chosen.
+    #[serde(with = "PriorityName")]
     pub priority: Priority,
     /// What it is doing.
+    #[serde(with = "activity")]
     pub activity: Activity,
     /// Has it a stack now?
     pub has_stack: bool,
@@ -44,6 +47,33 @@ pub struct ProcessInfo {
     /// Who started it, who started that one, and so on, if that was recorded
     /// ([`Builder::ancestry`](crate::Builder::ancestry)); at most 16.
     pub ancestors: Vec<Ancestor>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Priority")]
+enum PriorityName {
+    Max,
+    High,
+    Normal,
+    Low,
+}
+
+/// As a number: there may be more of them in the next version.
+mod activity {
+    use super::Activity;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    const ALL: [Activity; 4] = [Activity::Waiting, Activity::Idle, Activity::Runnable, Activity::Running];
+
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+    pub(super) fn serialize<S: Serializer>(activity: &Activity, serializer: S) -> Result<S::Ok, S::Error> {
+        ALL.iter().position(|other| other == activity).unwrap_or(0).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Activity, D::Error> {
+        let number = usize::deserialize(deserializer)?;
+        Ok(ALL.get(number).copied().unwrap_or(Activity::Waiting))
+    }
 }
 
 /// What is known of a process; `None`: it is dead.

@@ -14,6 +14,7 @@
 //! | `system`, `crash`, `dead_letters` | requests to the general part of a process; what is reported |
 //! | `names`, `timers`, `local`, `info` | as they say |
 //! | `resource`, `node_local`, `extension` | what goes with a process, what goes with a node |
+//! | [`remote`] | the seam to processes of nodes elsewhere |
 //! | `blocking`, `future`, `pause` | waiting for what is not a process |
 //! | `node`, `config`, `run`, `report`, `observe` | nodes |
 //! | `catch` | taking a panic as a value |
@@ -53,6 +54,7 @@ mod process;
 mod reason;
 pub mod reductions;
 mod relations;
+pub mod remote;
 mod report;
 mod resource;
 mod run;
@@ -76,7 +78,7 @@ pub use {
     engset_macros::preemptible,
     engset_scheduler::{Choice, Priority, Random, Script, WorkerMetrics, current::Activity, envelope_memory},
     error::{CallError, NameError, RunError, SendError, SpawnError, StartError},
-    event::{Down, Event, Exit, Item, MonitorRef, Received},
+    event::{Down, Event, Exit, Item, MonitorRef, NodeDown, NodeUp, Received},
     extension::{Extension, ExtensionError, extension},
     future::block_on,
     info::{ProcessInfo, is_alive, mailbox_len, name_of, process_info, processes},

@@ -75,6 +75,11 @@ impl Names {
         }
     }
 
+    /// Who has the name, and the type of its messages.
+    pub(crate) fn find_type(&self, name: &str) -> Option<(Pid, Option<TypeId>)> {
+        self.find(name).map(|(pid, message)| (pid, message.map(|message| message.id)))
+    }
+
     fn insert(&self, name: &Arc<str>, entry: Entry) -> Result<(), NameError> {
         check(name)?;
         loop {

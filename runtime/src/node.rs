@@ -32,9 +32,17 @@ use std::{
 pub struct NodeId(u32);
 
 impl NodeId {
+    /// No node has it.
+    pub(crate) const NONE: NodeId = NodeId(0);
+
     #[inline(always)]
     pub(crate) fn number(self) -> u32 {
         self.0
+    }
+
+    /// Is it a node of this OS process?
+    pub(crate) fn is_here(self) -> bool {
+        with_entry(self, |_| ()).is_some()
     }
 }
 
@@ -94,6 +102,13 @@ fn with_entry<R>(id: NodeId, f: impl FnOnce(&Entry) -> R) -> Option<R> {
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A number for a node that is not in this OS process (`remote`).
+pub(crate) fn fresh_id() -> NodeId {
+    let mut table = NODES.write().unwrap_or_else(PoisonError::into_inner);
+    table.last += 1;
+    NodeId(table.last)
 }
 
 /// The scheduler of a node of this OS process.
@@ -377,6 +392,26 @@ impl Node {
             return Ok(());
         }
         Err(RunError::Deadlock(self.processes().into_iter().map(|pid| self.describe(pid)).collect()))
+    }
+
+    /// Systematic mode, for several nodes with one time: runs until nothing can happen without time passing.
+    ///
+    /// # Panics
+    ///
+    /// If the node is not in systematic mode.
+    pub fn run_ready(&self) {
+        self.scheduler.run_ready();
+    }
+
+    /// Systematic mode: when the next timer may fire, on the node's clock.
+    #[must_use]
+    pub fn next_timer(&self) -> Option<Duration> {
+        self.scheduler.next_timer().map(Duration::from_nanos)
+    }
+
+    /// Systematic mode: lets the node's clock go on to this time.
+    pub fn advance_to(&self, time: Duration) {
+        self.scheduler.advance_to(crate::process::add(0, time));
     }
 
     fn describe(&self, pid: Pid) -> String {

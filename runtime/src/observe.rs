@@ -106,6 +106,8 @@ pub enum Parcel {
     Down(Pid, DownReason),
     /// A timer of the process' own.
     Timer,
+    /// A node has come or gone.
+    Node,
     /// A link is asked for.
     Link,
     /// A link is given up.
@@ -130,6 +132,7 @@ impl fmt::Display for Parcel {
             Parcel::Exit(reason) => write!(f, "exit ({reason})"),
             Parcel::Down(pid, reason) => write!(f, "down of {pid}: {reason}"),
             Parcel::Timer => f.write_str("timer"),
+            Parcel::Node => f.write_str("node up or down"),
             Parcel::Link => f.write_str("link"),
             Parcel::Unlink => f.write_str("unlink"),
             Parcel::Monitor => f.write_str("monitor"),
@@ -150,6 +153,7 @@ impl Parcel {
                 Some(Event::Exit(exit)) => Parcel::Exit(exit.reason.clone()),
                 Some(Event::Down(down)) => Parcel::Down(down.pid, down.reason.clone()),
                 Some(Event::Timer(_)) => Parcel::Timer,
+                Some(Event::NodeUp(_) | Event::NodeDown(_)) => Parcel::Node,
                 None => Parcel::Internal,
             },
             Kind::Signal => match envelope.get::<Signal>() {
@@ -167,6 +171,7 @@ impl Parcel {
                     Signal::UnlinkAck { .. }
                     | Signal::Hold(_)
                     | Signal::LetGo { .. }
+                    | Signal::Adopt { .. }
                     | Signal::Poke
                     | Signal::Survived,
                 )

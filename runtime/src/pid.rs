@@ -41,6 +41,10 @@ impl Pid {
         TaskId::new(self.index, self.serial)
     }
 
+    pub(crate) fn parts(self) -> (u32, u64) {
+        (self.index, self.serial)
+    }
+
     /// The node it lives on.
     #[must_use]
     pub fn node(self) -> NodeId {

@@ -1,11 +1,12 @@
 //! Why a process ended, and what a monitor says about it.
 
+use serde::{Deserialize, Serialize};
 use std::{fmt, sync::Arc};
 
 /// Why a process ended, or is asked to end.
 ///
 /// Cheap to clone: details are shared.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ExitReason {
     /// It was finished. Linked processes do not care, unless they trap exits.
@@ -30,7 +31,7 @@ pub enum ExitReason {
 }
 
 /// What is known about a panic.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Panic {
     /// The message, if it was a text.
@@ -99,7 +100,7 @@ impl fmt::Debug for ExitReason {
 }
 
 /// What a monitor has found out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum DownReason {
     /// It ended, for this reason, while it was monitored.

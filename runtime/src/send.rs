@@ -6,6 +6,7 @@ use crate::{
     dead_letters, hooks, node,
     pid::{Address, Pid},
     reason::{DownReason, ExitReason},
+    remote,
     signal::Signal,
 };
 use crate::{error::SendError, exit_rule::Origin};
@@ -31,42 +32,45 @@ pub(crate) fn envelope(to: Pid, envelope: Envelope) -> Result<(), Envelope> {
 fn elsewhere(to: Pid, envelope: Envelope) -> Result<(), Envelope> {
     match node::scheduler_of(to.node()) {
         Some(scheduler) => scheduler.send(to.task(), envelope),
-        None => Err(envelope),
+        None => remote::send(to, envelope),
     }
 }
 
 /// Sends a signal; the dead answer too.
 pub(crate) fn signal(to: Pid, signal: Signal) {
     if let Err(envelope) = envelope(to, Envelope::signal(signal)) {
-        let gone = node::scheduler_of(to.node()).is_none();
+        let gone = match verdict_of_dead(to) {
+            DownReason::NoProc => None,
+            other => Some(other),
+        };
         undeliverable(envelope, gone);
     }
 }
 
-/// What a dead process answers. `gone`: it is its node that does not exist.
-pub(crate) fn undeliverable(envelope: Envelope, gone: bool) {
+/// What a dead process answers. `gone`: it is its node that cannot be reached, for this reason.
+pub(crate) fn undeliverable(envelope: Envelope, gone: Option<DownReason>) {
     let Ok(signal) = envelope.take::<Signal>() else { return };
     match signal {
         Signal::Link { from, to } => {
-            let reason = if gone { ExitReason::NoConnection } else { ExitReason::NoProc };
+            let reason = gone.map_or(ExitReason::NoProc, |gone| gone.as_exit());
             self::signal(from, Signal::exit(to, reason, Origin::Link));
         }
         Signal::Monitor { watcher, reference } => {
-            let reason = if gone { DownReason::NoConnection } else { DownReason::NoProc };
+            let reason = gone.unwrap_or(DownReason::NoProc);
             match watcher.outside_waiter() {
                 None => self::signal(watcher, Signal::Down { reference, reason }),
                 Some(call) => call::break_off(watcher, Broken::down(call, reason)),
             }
         }
         Signal::Inspect { caller, reference } => {
-            call::break_off(caller, Broken::down(reference, DownReason::NoProc))
+            call::break_off(caller, Broken::down(reference, gone.unwrap_or(DownReason::NoProc)))
         }
         Signal::System(system) => {
             // In a mailbox that closes the reply itself tells the reason, when it is dropped (`call.rs`).
             if let Some((caller, reference)) = system.call
                 && !hooks::is_ending()
             {
-                let reason = if gone { DownReason::NoConnection } else { DownReason::NoProc };
+                let reason = gone.unwrap_or(DownReason::NoProc);
                 call::break_off(caller, Broken::down(reference, reason));
             }
             current::drop_outside(system);
@@ -79,6 +83,7 @@ pub(crate) fn undeliverable(envelope: Envelope, gone: bool) {
         | Signal::Demonitor { .. }
         | Signal::Down { .. }
         | Signal::LetGo { .. }
+        | Signal::Adopt { .. }
         | Signal::Poke
         | Signal::Survived => {}
     }
@@ -146,7 +151,7 @@ pub(crate) fn verdict_of_dead(to: Pid) -> DownReason {
     if here || node::scheduler_of(to.node()).is_some() {
         DownReason::NoProc
     } else {
-        DownReason::NoConnection
+        remote::verdict(to.node()).unwrap_or(DownReason::NoConnection)
     }
 }
 

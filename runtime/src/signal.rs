@@ -14,6 +14,7 @@
 //! | `System` | `send_system`, `call_system` | something to receive, if a server takes it; else it is dropped |
 //! | `Hold` | `hold` | adds the resource; of a dead process: released |
 //! | `LetGo` | `let_go` | forgets the resource |
+//! | `Adopt` | the distribution, for a child that another node has spawned | adds the link and the monitor |
 //! | `Poke` | a waker, a mailbox that has room again | ends the wait of the process |
 //! | `Survived` | a process, to itself, that drops a `Reply` while it unwinds | tells the caller, if it still lives |
 //!
@@ -43,6 +44,7 @@ pub(crate) enum Signal {
     System(Box<SystemSignal>),
     Hold(Box<Parcel>),
     LetGo { id: u64 },
+    Adopt { child: Pid, link: bool, monitor: Option<MonitorRef> },
     Poke,
     Survived,
 }

@@ -59,7 +59,7 @@ pub(crate) struct Rare {
 const MOST_ANCESTORS: usize = 16;
 
 /// A process that has started another, or has started one that has, and so on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub struct Ancestor {
     /// Who.

@@ -178,6 +178,12 @@ impl Envelope {
         self.contents().size
     }
 
+    /// The payload's type.
+    #[must_use]
+    pub fn type_id(&self) -> TypeId {
+        self.contents().type_id
+    }
+
     /// Name of the payload's type.
     pub fn type_name(&self) -> &'static str {
         (self.contents().type_name)()

@@ -63,6 +63,8 @@ pub(crate) struct Shared {
     start: u64,
     /// It has been told to halt.
     stopped: AtomicBool,
+    /// Systematic mode: time stands still ([`Scheduler::run_ready`]).
+    pub(crate) hold: AtomicBool,
     pub(crate) idle: IdleSet,
     pub(crate) hooks: Arc<dyn Hooks>,
     pub(crate) watchdog: Watchdog,
@@ -211,6 +213,7 @@ impl Scheduler {
             stacks: StackRegion::new(config.max_tasks as usize, GuardMode::detect()).map_err(stacks)?,
             start: clock.now(),
             stopped: AtomicBool::new(false),
+            hold: AtomicBool::new(false),
             clock,
             idle: IdleSet::default(),
             hooks,
@@ -347,6 +350,31 @@ impl Scheduler {
         assert!(self.shared.systematic, "run_systematic on a scheduler with threads");
         let Some(worker) = self.shared.worker(1) else { return false };
         current::run_as(worker, || worker.run_until(done))
+    }
+
+    /// Systematic mode, for several schedulers with one time: runs until nothing can run without time passing.
+    ///
+    /// # Panics
+    ///
+    /// If the scheduler has threads.
+    pub fn run_ready(&self) {
+        assert!(self.shared.systematic, "run_ready on a scheduler with threads");
+        // Relaxed: one thread.
+        self.shared.hold.store(true, Ordering::Relaxed);
+        self.run_systematic(&|| false);
+        self.shared.hold.store(false, Ordering::Relaxed);
+    }
+
+    /// Systematic mode: when its next timer may fire, in nanoseconds.
+    #[must_use]
+    pub fn next_timer(&self) -> Option<u64> {
+        let worker = self.shared.systematic.then(|| self.shared.worker(1)).flatten()?;
+        current::run_as(worker, || worker.next_timer())
+    }
+
+    /// Systematic mode: lets time pass.
+    pub fn advance_to(&self, time: u64) {
+        self.shared.clock.advance_to(time);
     }
 
     /// Ends a systematic scheduler's tasks and carriers, on this thread.

@@ -15,6 +15,7 @@ mod flood;
 mod hog;
 mod messaging;
 mod monitor;
+mod remote;
 mod restart;
 mod ring;
 mod shared;
@@ -175,6 +176,27 @@ pub const WORKLOADS: &[Workload] = &[
             Key::word("op", &["read", "write", "update"], "lookup, insert, or a change in place"),
         ],
         run: shared::table,
+        silent: false,
+    },
+    Workload {
+        name: "remote_pingpong",
+        about: "two OS processes, a node in each; one message in flight between them",
+        keys: &[Key::number("n", 100_000, "round trips")],
+        run: remote::pingpong,
+        silent: false,
+    },
+    Workload {
+        name: "remote_stream",
+        about: "n messages from a node to one in another OS process, which answers after the last",
+        keys: &[Key::number("n", 2_000_000, "messages"), Key::number("size", 16, "bytes of each")],
+        run: remote::stream,
+        silent: false,
+    },
+    Workload {
+        name: "remote_node",
+        about: "the other node of remote_*, which start it; ends with its input",
+        keys: &[Key::number("port", 7100, "where it listens, on 127.0.0.1")],
+        run: remote::node,
         silent: false,
     },
     Workload {

@@ -7,7 +7,7 @@
 //!    has a poller (`driver.rs`) it sleeps there, and so until something happens outside.
 
 use super::{Worker, timers};
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 impl Worker {
     /// Nothing to run. False: stop (systematic mode only: nothing will ever happen any more).
@@ -67,8 +67,18 @@ impl Worker {
         self.look_at_clock();
     }
 
+    /// When the next timer may fire.
+    pub(crate) fn next_timer(&self) -> Option<u64> {
+        // SAFETY: rule 1.
+        unsafe { self.wheel.with(|wheel| wheel.next_wakeup()) }.map(timers::tick_start)
+    }
+
     /// Virtual time stands still while anything can run; then it jumps to the next timer.
     fn idle_systematic(&self) -> bool {
+        // Relaxed: one thread.
+        if self.shared.hold.load(Ordering::Relaxed) {
+            return false;
+        }
         // SAFETY: rule 1.
         match unsafe { self.wheel.with(|wheel| wheel.next_wakeup()) } {
             Some(tick) => {

@@ -1,0 +1,505 @@
+//! What a node knows of another one: the state that senders and the peer process share, under one lock.
+//!
+//! Senders put parcels in ([`Link::route`]), on any thread; the *peer process* (`peer.rs`) takes bytes out, and puts bytes in. While there is no
+//! connection parcels wait, up to the bound of the queue; when there is one for another incarnation than they are for, or none comes, they
+//! end as if the connection had been lost.
+
+use super::{
+    endpoint::{Answer, Endpoint, SpawnFor},
+    handshake::Agreement,
+    packet,
+    peer::PeerMessage,
+    relations::Relations,
+    session::{Control, Outgoing, Pressure, SenderKey, Settings, seal},
+    wire::{Body, Packet, Task},
+};
+use engset_runtime::{
+    Address, DownReason, NodeId, Pid,
+    remote::{self, Ancestry, Codec, Op, Parcel, PendingCall},
+};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+/// How long a sender waits for room in a full queue before it goes on.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Room that a bound of the queue is exceeded by at most: then messages are dropped.
+const OVERFLOW: usize = 2;
+
+/// What has become of messages to a node. Each is counted once it is known.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) sent: AtomicU64,
+    pub(crate) received: AtomicU64,
+    pub(crate) dropped: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    pub(crate) suspended: AtomicU64,
+}
+
+/// Counters of the messages between this node and another one, over all connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LinkCounters {
+    /// Messages that were given to a connection. Those of a connection that was lost may not have arrived.
+    pub sent: u64,
+    /// Messages that have come, and were delivered.
+    pub received: u64,
+    /// Messages that were dropped here before they were given to a connection: there was none, the queue was full, or they were too large.
+    pub dropped: u64,
+    /// Messages that have come and were not delivered: dead or full receivers, unknown or different types, bytes that cannot be decoded.
+    pub refused: u64,
+    /// How often a sender had to wait for room.
+    pub suspended: u64,
+}
+
+pub(crate) fn add(counter: &AtomicU64) {
+    // Relaxed: counters guard nothing.
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A request of the node itself, or a parcel.
+#[derive(Debug)]
+pub(crate) enum Cargo {
+    Parcel(Parcel),
+    Request { call: PendingCall, bytes: Vec<u8> },
+}
+
+pub(crate) struct Waiting {
+    /// The incarnation that it is for; `None`: any.
+    node: Option<NodeId>,
+    cargo: Cargo,
+}
+
+/// An established connection.
+pub(crate) struct Up {
+    pub(crate) node: NodeId,
+    pub(crate) creation: u64,
+    pub(crate) outgoing: Outgoing,
+    pub(crate) relations: Relations,
+    /// Numbers of types, by the place of their codec; `None`: the other does not take it.
+    types: HashMap<usize, Option<u32>>,
+    announced: Vec<&'static Codec>,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) up: Option<Up>,
+    pub(crate) dialling: bool,
+    /// The latest incarnation that has proved itself.
+    pub(crate) newest: u64,
+    waiting: Vec<Waiting>,
+    waiting_bytes: usize,
+    suspended: Vec<Pid>,
+    /// The peer process will look soon.
+    flush: bool,
+}
+
+pub(crate) struct Link {
+    pub(crate) name: Arc<str>,
+    state: Mutex<State>,
+    room: Condvar,
+    claimed: AtomicBool,
+    peer: OnceLock<Address<PeerMessage>>,
+    pub(crate) counts: Counts,
+    limit: usize,
+}
+
+fn key(pid: Option<Pid>) -> SenderKey {
+    pid.map_or((0, 0), |pid| {
+        let (index, serial) = remote::parts(pid);
+        (serial, index)
+    })
+}
+
+fn task(pid: Pid) -> Task {
+    remote::parts(pid)
+}
+
+impl Link {
+    pub(crate) fn new(name: Arc<str>, limit: usize) -> Self {
+        Link {
+            name,
+            state: Mutex::default(),
+            room: Condvar::new(),
+            claimed: AtomicBool::new(false),
+            peer: OnceLock::new(),
+            counts: Counts::default(),
+            limit,
+        }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The peer process begins.
+    pub(crate) fn set_peer(&self, peer: Address<PeerMessage>) {
+        // It is spawned once.
+        let _ = self.peer.set(peer);
+    }
+
+    /// True for the first that asks: it spawns the peer process.
+    pub(crate) fn claim(&self) -> bool {
+        !self.claimed.swap(true, Ordering::Relaxed)
+    }
+
+    /// Waits until the peer process is there: who has claimed it is about to spawn it.
+    pub(crate) fn await_peer(&self) {
+        while self.peer.get().is_none() {
+            engset_runtime::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Spawns a child for a process of the other node, and answers. Both under the lock: the child's end cannot go out before
+    /// the answer; and in the child's name, so that it does not overtake it either.
+    pub(crate) fn answer_spawn(
+        &self,
+        endpoint: &Endpoint,
+        parent: Pid,
+        reference: u64,
+        ancestry: Ancestry,
+        spawn: SpawnFor,
+    ) {
+        let mut state = self.lock();
+        let Some(up) = &mut state.up else { return };
+        let node = up.node;
+        let spawned = spawn(parent, ancestry);
+        let mut from = None;
+        if let Ok(child) = &spawned {
+            from = Some(*child);
+            up.relations.spawned_for(parent, *child, ancestry.link, ancestry.monitor);
+        }
+        let answer: Answer = spawned.map(|child| (task(child), endpoint.identity().creation));
+        let mut body = Vec::new();
+        packet::encode(&mut body, &answer);
+        let parcel = Parcel { from, to: parent, op: Op::Answer { reference, body } };
+        // There is a connection, and an answer is not larger than a packet may be.
+        let _ = self.push(endpoint, &mut state, Some(node), Cargo::Parcel(parcel));
+    }
+
+    pub(crate) fn tell(&self, message: PeerMessage) {
+        if let Some(peer) = self.peer.get() {
+            peer.send(message);
+        }
+    }
+
+    pub(crate) fn counters(&self) -> LinkCounters {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        LinkCounters {
+            sent: read(&self.counts.sent),
+            received: read(&self.counts.received),
+            dropped: read(&self.counts.dropped),
+            refused: read(&self.counts.refused),
+            suspended: read(&self.counts.suspended),
+        }
+    }
+
+    /// Is this incarnation gone for sure?
+    pub(crate) fn verdict(&self, creation: u64) -> Option<DownReason> {
+        (creation < self.lock().newest).then_some(DownReason::NodeRestarted)
+    }
+
+    /// Takes cargo. True: the sender should wait for room.
+    pub(crate) fn route(&self, endpoint: &Endpoint, node: Option<NodeId>, cargo: Cargo) -> bool {
+        let mut state = self.lock();
+        if state.up.is_none() {
+            let is_message = matches!(&cargo, Cargo::Parcel(Parcel { op: Op::Message { .. }, .. }));
+            let full = is_message && state.waiting_bytes >= self.limit;
+            let mut dropped = None;
+            if full {
+                dropped = Some(cargo);
+            } else {
+                state.waiting_bytes += cargo.size();
+                state.waiting.push(Waiting { node, cargo });
+            }
+            let wake = !state.flush;
+            state.flush = true;
+            let must_wait = state.waiting_bytes >= self.limit;
+            drop(state);
+            if let Some(cargo) = dropped {
+                self.fail(endpoint, cargo, &DownReason::NoConnection);
+            }
+            if wake {
+                self.tell(PeerMessage::Flush);
+            }
+            return must_wait;
+        }
+        let pressure = self.push(endpoint, &mut state, node, cargo);
+        let wake = !state.flush;
+        state.flush = true;
+        drop(state);
+        let high = match pressure {
+            Ok(pressure) => pressure == Pressure::High,
+            Err((cargo, reason)) => {
+                self.fail(endpoint, cargo, &reason);
+                false
+            }
+        };
+        if wake {
+            self.tell(PeerMessage::Flush);
+        }
+        high
+    }
+
+    /// Puts cargo into the connection that there is.
+    #[allow(clippy::result_large_err, reason = "the cargo comes back")]
+    fn push(
+        &self,
+        endpoint: &Endpoint,
+        state: &mut State,
+        node: Option<NodeId>,
+        cargo: Cargo,
+    ) -> Result<Pressure, (Cargo, DownReason)> {
+        let Some(up) = &mut state.up else { return Err((cargo, DownReason::NoConnection)) };
+        if node.is_some_and(|node| node != up.node) {
+            return Err((cargo, DownReason::NodeRestarted));
+        }
+        // Only local processes have a name on the wire.
+        let home = endpoint.home();
+        let (from, to, body) = match &cargo {
+            Cargo::Request { call, bytes } => {
+                endpoint.expect(*call, &self.name);
+                (Some(call.caller), (0, 0), Body::Request { reference: call.reference, bytes })
+            }
+            Cargo::Parcel(parcel) => {
+                if parcel.from.is_some_and(|from| from.node() != home)
+                    && !matches!(parcel.op, Op::Message { .. })
+                {
+                    return Err((cargo, DownReason::NoConnection));
+                }
+                let from = up.relations.outgoing(parcel);
+                match self.body(endpoint, up, parcel) {
+                    Some(body) => (from.filter(|from| from.node() == home), task(parcel.to), body),
+                    None => return Ok(Pressure::Low),
+                }
+            }
+        };
+        let mut bytes = Vec::with_capacity(64 + cargo.size());
+        bytes.push(0);
+        Packet { from: from.map(task), to, body }.write(&mut bytes);
+        let bytes = seal(bytes, up.outgoing.compresses());
+        match up.outgoing.push(key(from), &bytes) {
+            Ok(pressure) => {
+                if cargo.is_message() {
+                    add(&self.counts.sent);
+                }
+                Ok(pressure)
+            }
+            Err(error) => {
+                tracing::warn!(target: "engset", node = %self.name, size = error.size, limit = error.limit, "a message is larger than the other node takes, and is dropped");
+                if let Cargo::Parcel(Parcel { from, to, op: Op::Answer { reference, .. } }) = cargo {
+                    // The caller is told that there is none.
+                    let broken = Op::Broken { reference, down: None };
+                    return self.push(endpoint, state, node, Cargo::Parcel(Parcel { from, to, op: broken }));
+                }
+                Err((cargo, DownReason::NoConnection))
+            }
+        }
+    }
+
+    /// What goes out for a parcel; `None`: it is dropped.
+    fn body<'a>(&self, endpoint: &Endpoint, up: &mut Up, parcel: &'a Parcel) -> Option<Body<'a>> {
+        Some(match &parcel.op {
+            Op::Message { codec, body, patience, alias, calls } => {
+                let limit = self.limit.saturating_mul(OVERFLOW);
+                let number = up.number(codec).filter(|_| up.outgoing.queued() < limit);
+                let Some(type_id) = number else {
+                    add(&self.counts.dropped);
+                    calls.iter().for_each(|call| call.broken(None));
+                    return None;
+                };
+                calls.iter().for_each(|call| endpoint.expect(*call, &self.name));
+                let calls = calls.iter().map(|call| (task(call.caller), call.reference)).collect();
+                Body::Message { type_id, patience: *patience, alias: *alias, calls, bytes: body }
+            }
+            Op::Answer { reference, body } => Body::Answer { reference: *reference, bytes: body },
+            Op::Broken { reference, down } => Body::Broken { reference: *reference, down: down.clone() },
+            Op::Exit { reason, link } => Body::Exit { link: *link, reason: reason.clone() },
+            Op::Link => Body::Link,
+            Op::Unlink { id } => Body::Unlink { id: *id },
+            Op::UnlinkAck { id } => Body::UnlinkAck { id: *id },
+            Op::Monitor { reference } => Body::Monitor { reference: *reference },
+            Op::Demonitor { reference } => Body::Demonitor { reference: *reference },
+            Op::Down { reference, reason } => Body::Down { reference: *reference, reason: reason.clone() },
+            Op::Inspect { call } => {
+                endpoint.expect(*call, &self.name);
+                Body::Inspect { reference: call.reference }
+            }
+        })
+    }
+
+    /// Cargo that cannot be brought: who waits for it is told. Not under the lock.
+    pub(crate) fn fail(&self, endpoint: &Endpoint, cargo: Cargo, reason: &DownReason) {
+        let parcel = match cargo {
+            Cargo::Request { call, .. } => {
+                endpoint.forget(&call);
+                return call.broken(Some(reason.clone()));
+            }
+            Cargo::Parcel(parcel) => parcel,
+        };
+        let Parcel { from, to, op } = parcel;
+        let back = match op {
+            Op::Message { calls, .. } => {
+                add(&self.counts.dropped);
+                for call in calls {
+                    endpoint.forget(&call);
+                    call.broken(Some(reason.clone()));
+                }
+                return;
+            }
+            Op::Inspect { call } => {
+                endpoint.forget(&call);
+                return call.broken(Some(reason.clone()));
+            }
+            Op::Link => Op::Exit { reason: reason.as_exit(), link: true },
+            Op::Monitor { reference } => Op::Down { reference, reason: reason.clone() },
+            _ => return,
+        };
+        if let Some(from) = from {
+            // It does not fail: it is no message.
+            let _ = remote::deliver(Parcel { from: Some(to), to: from, op: back });
+        }
+    }
+
+    /// There is a connection. What has waited goes out; what was for another incarnation is returned.
+    pub(crate) fn set_up(
+        &self,
+        endpoint: &Endpoint,
+        settings: &Settings,
+        agreement: &Agreement,
+        node: NodeId,
+    ) -> Vec<(Cargo, DownReason)> {
+        let mut state = self.lock();
+        let creation = agreement.peer.creation;
+        state.newest = state.newest.max(creation);
+        state.dialling = false;
+        state.up = Some(Up {
+            node,
+            creation,
+            outgoing: Outgoing::new(settings, agreement),
+            relations: Relations::default(),
+            types: HashMap::new(),
+            announced: Vec::new(),
+        });
+        let waiting = std::mem::take(&mut state.waiting);
+        state.waiting_bytes = 0;
+        let mut failed = Vec::new();
+        for Waiting { node, cargo } in waiting {
+            failed.extend(self.push(endpoint, &mut state, node, cargo).err());
+        }
+        failed
+    }
+
+    /// No connection has come in time: all that has waited.
+    pub(crate) fn give_up(&self) -> Vec<Cargo> {
+        let mut state = self.lock();
+        state.dialling = false;
+        state.waiting_bytes = 0;
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        self.wake_senders();
+        waiting.into_iter().map(|waiting| waiting.cargo).collect()
+    }
+
+    /// Waits until there is room, or [`PATIENCE`] ends.
+    pub(crate) fn wait_for_room(&self) {
+        add(&self.counts.suspended);
+        let is_full = |state: &State| match &state.up {
+            Some(up) => !up.outgoing.has_room(),
+            None => state.waiting_bytes > self.limit / 2,
+        };
+        let mut state = self.lock();
+        let Some(me) = engset_runtime::try_self_pid() else {
+            // A thread that is no process.
+            let waited = self.room.wait_timeout_while(state, PATIENCE, |state| is_full(state));
+            return drop(waited.unwrap_or_else(PoisonError::into_inner));
+        };
+        let end = engset_runtime::now() + PATIENCE;
+        while is_full(&state) {
+            let left = end.saturating_sub(engset_runtime::now());
+            if left.is_zero() {
+                return;
+            }
+            if !state.suspended.contains(&me) {
+                state.suspended.push(me);
+            }
+            drop(state);
+            remote::park(left);
+            state = self.lock();
+        }
+    }
+
+    /// Wakes senders that wait, if there is room.
+    pub(crate) fn wake_senders(&self) {
+        let mut state = self.lock();
+        if state.up.as_ref().is_some_and(|up| !up.outgoing.has_room()) {
+            return;
+        }
+        let suspended = std::mem::take(&mut state.suspended);
+        drop(state);
+        self.room.notify_all();
+        suspended.into_iter().for_each(remote::poke);
+    }
+
+    /// The peer process looks now: who comes after this wakes it again.
+    pub(crate) fn looked(&self) -> (bool, bool) {
+        let mut state = self.lock();
+        state.flush = false;
+        (state.up.is_some(), !state.waiting.is_empty())
+    }
+}
+
+impl Up {
+    /// The number of a type on this connection; it is announced before it is used.
+    fn number(&mut self, codec: &'static Codec) -> Option<u32> {
+        let (types, announced, outgoing) = (&mut self.types, &mut self.announced, &mut self.outgoing);
+        *types.entry(std::ptr::from_ref(codec).addr()).or_insert_with(|| {
+            let id = announced.len() as u32;
+            announced.push(codec);
+            let (name, fingerprint) = (codec.name().to_owned(), codec.fingerprint());
+            outgoing.control(&Control::Type { id, name, fingerprint });
+            Some(id)
+        })
+    }
+
+    /// The other does not take a type.
+    pub(crate) fn refuse(&mut self, id: u32) -> Option<&'static Codec> {
+        let codec = *self.announced.get(id as usize)?;
+        self.types.insert(std::ptr::from_ref(codec).addr(), None);
+        Some(codec)
+    }
+
+    /// The type that has this number.
+    pub(crate) fn announced(&self, id: u32) -> Option<&'static Codec> {
+        self.announced.get(id as usize).copied()
+    }
+}
+
+impl Cargo {
+    fn size(&self) -> usize {
+        match self {
+            Cargo::Request { bytes, .. } => bytes.len(),
+            Cargo::Parcel(Parcel { op: Op::Message { body, .. } | Op::Answer { body, .. }, .. }) => {
+                body.len() + 32
+            }
+            Cargo::Parcel(_) => 32,
+        }
+    }
+
+    fn is_message(&self) -> bool {
+        matches!(self, Cargo::Parcel(Parcel { op: Op::Message { .. }, .. }))
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Link({})", self.name)
+    }
+}

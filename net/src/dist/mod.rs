@@ -1,0 +1,39 @@
+//! Nodes that talk to each other.
+//!
+//! | module | idea |
+//! |---|---|
+//! | [`frame`], [`packet`], [`nesting`] | bytes: frames, packets in them, values that are safe to decode |
+//! | [`secret`], [`handshake`] | who is there |
+//! | [`phi`] | is it still there |
+//! | [`session`] | lanes, fragments, credit: a connection as a machine without input and output |
+//! | `wire`, `relations` | signals as packets; links and monitors that cross a connection |
+//! | `link`, `peer`, `shake` | what a node knows of another; the processes that speak for it and with it |
+//! | `endpoint`, `node` | a node among nodes; the interface |
+//! | [`transport`], [`tcp`], [`simulation`] | what moves bytes: sockets, or a simulated network |
+//!
+//! `net/PROTOCOL.md` is the text for who wants to write another implementation.
+
+mod endpoint;
+pub mod frame;
+pub mod handshake;
+mod link;
+pub mod nesting;
+mod node;
+pub mod packet;
+mod peer;
+pub mod phi;
+mod relations;
+pub mod secret;
+pub mod session;
+mod shake;
+pub mod simulation;
+pub mod tcp;
+pub mod transport;
+mod wire;
+
+pub use {
+    endpoint::RequestError,
+    link::LinkCounters,
+    node::{Config, Distribution, JoinError, Relation, RemoteError},
+    secret::Secret,
+};
