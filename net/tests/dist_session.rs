@@ -5,8 +5,8 @@ use engset_net::dist::{
     handshake::{Agreement, Identity, Limits, feature},
     packet::{self, PacketError},
     session::{
-        Control, FRAGMENT, Input, Pressure, STREAMS, SenderKey, Session, SessionError, Settings, TooLarge,
-        TypeRefusal, seal,
+        Control, FRAGMENT, Input, Lane, Pressure, STREAMS, SenderKey, Session, SessionError, Settings,
+        TooLarge, TypeRefusal, seal,
     },
 };
 use proptest::prelude::*;
@@ -228,13 +228,26 @@ fn a_full_queue_says_so_and_a_large_packet_is_refused() {
         packets += 1;
     }
     assert_eq!(packets, 9);
-    assert!(a.outgoing.is_full() && !a.outgoing.has_room());
+    assert!(a.outgoing.is_full(Lane::Small) && !a.outgoing.has_room(Lane::Small));
     let size = settings.max_packet + 13;
     let refused = a.outgoing.push(key(1), &packet(1, 0, settings.max_packet as usize, false));
     assert_eq!(refused, Err(TooLarge { size, limit: settings.max_packet }));
     a.outgoing.produce(&mut Vec::new(), usize::MAX);
     assert_eq!(a.outgoing.queued(), 0);
-    assert!(a.outgoing.has_room());
+    assert!(a.outgoing.has_room(Lane::Small));
+}
+
+#[test]
+fn the_lanes_have_bounds_of_their_own() {
+    let settings = Settings { queue: 1000, ..Settings::default() };
+    let mut a = session(&settings);
+    assert_eq!(a.outgoing.push(key(1), &packet(1, 0, 100_000, false)), Ok(Pressure::High));
+    assert_eq!(a.outgoing.push(key(2), &packet(2, 0, 10, false)), Ok(Pressure::Low));
+    // What follows the large one counts with it.
+    assert_eq!((a.outgoing.lane(key(1), 10), a.outgoing.lane(key(2), 10)), (Lane::Bulk, Lane::Small));
+    assert_eq!(a.outgoing.push(key(1), &packet(1, 1, 10, false)), Ok(Pressure::High));
+    a.outgoing.produce(&mut Vec::new(), usize::MAX);
+    assert!(a.outgoing.has_room(Lane::Bulk) && a.outgoing.lane(key(1), 10) == Lane::Small);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::{
 };
 use engset_runtime::{
     Address, Builder, DownReason, Event, Mailbox, NodeId, Pid, Priority, now,
-    remote::{self, Ancestry, Op, Parcel, PendingCall, Router},
+    remote::{self, Ancestry, Parcel, PendingCall, Router},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -426,19 +426,13 @@ impl Router for Endpoint {
         link.verdict(creation)
     }
 
-    fn route(&self, node: NodeId, parcel: Parcel) -> bool {
-        match self.of_node(node) {
-            Some((link, _)) => {
-                let is_message = matches!(parcel.op, Op::Message { .. });
-                link.route(self, Some(node), Cargo::Parcel(parcel)) && is_message
-            }
-            None => false,
-        }
+    fn admit(&self, node: NodeId, from: Option<Pid>, size: usize, may_wait: bool) -> bool {
+        self.of_node(node).is_none_or(|(link, _)| link.admit(from, size, may_wait))
     }
 
-    fn wait_for_room(&self, node: NodeId) {
+    fn route(&self, node: NodeId, parcel: Parcel) {
         if let Some((link, _)) = self.of_node(node) {
-            link.wait_for_room();
+            link.route(self, Some(node), Cargo::Parcel(parcel));
         }
     }
 }

@@ -10,7 +10,7 @@ use super::{
     packet,
     peer::PeerMessage,
     relations::Relations,
-    session::{Control, Outgoing, Pressure, SenderKey, Settings, seal},
+    session::{Control, Lane, Outgoing, SenderKey, Settings, seal},
     wire::{Body, Packet, Task},
 };
 use engset_runtime::{
@@ -27,10 +27,10 @@ use std::{
     time::Duration,
 };
 
-/// How long a sender waits for room in a full queue before it goes on.
+/// How long a sender waits for room in a full queue before its message is dropped.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Room that a bound of the queue is exceeded by at most: then messages are dropped.
+/// So many times the bound is what senders that cannot wait may fill: then their messages are dropped.
 const OVERFLOW: usize = 2;
 
 /// What has become of messages to a node. Each is counted once it is known.
@@ -96,7 +96,7 @@ pub(crate) struct State {
     pub(crate) newest: u64,
     waiting: Vec<Waiting>,
     waiting_bytes: usize,
-    suspended: Vec<Pid>,
+    suspended: Vec<(Pid, Lane)>,
     /// The peer process will look soon.
     flush: bool,
 }
@@ -206,46 +206,44 @@ impl Link {
         (creation < self.lock().newest).then_some(DownReason::NodeRestarted)
     }
 
-    /// Takes cargo. True: the sender should wait for room.
-    pub(crate) fn route(&self, endpoint: &Endpoint, node: Option<NodeId>, cargo: Cargo) -> bool {
-        let mut state = self.lock();
-        if state.up.is_none() {
-            let is_message = matches!(&cargo, Cargo::Parcel(Parcel { op: Op::Message { .. }, .. }));
-            let full = is_message && state.waiting_bytes >= self.limit;
-            let mut dropped = None;
-            if full {
-                dropped = Some(cargo);
-            } else {
-                state.waiting_bytes += cargo.size();
-                state.waiting.push(Waiting { node, cargo });
-            }
-            let wake = !state.flush;
-            state.flush = true;
-            let must_wait = state.waiting_bytes >= self.limit;
-            drop(state);
-            if let Some(cargo) = dropped {
-                self.fail(endpoint, cargo, &DownReason::NoConnection);
-            }
-            if wake {
-                self.tell(PeerMessage::Flush);
-            }
-            return must_wait;
+    /// Is there room for a message? See [`Router::admit`](remote::Router::admit).
+    pub(crate) fn admit(&self, from: Option<Pid>, size: usize, may_wait: bool) -> bool {
+        let state = self.lock();
+        if !state.is_full(from, size, self.limit) {
+            return true;
         }
-        let pressure = self.push(endpoint, &mut state, node, cargo);
+        // Who cannot wait has some more room.
+        let admitted = if may_wait {
+            add(&self.counts.suspended);
+            self.wait_for_room(state, from, size)
+        } else {
+            !state.is_full(from, size, self.limit.saturating_mul(OVERFLOW))
+        };
+        if !admitted {
+            add(&self.counts.dropped);
+        }
+        admitted
+    }
+
+    /// Takes cargo.
+    pub(crate) fn route(&self, endpoint: &Endpoint, node: Option<NodeId>, cargo: Cargo) {
+        let mut state = self.lock();
+        let result = if state.up.is_some() {
+            self.push(endpoint, &mut state, node, cargo)
+        } else {
+            state.waiting_bytes += cargo.size();
+            state.waiting.push(Waiting { node, cargo });
+            Ok(())
+        };
         let wake = !state.flush;
         state.flush = true;
         drop(state);
-        let high = match pressure {
-            Ok(pressure) => pressure == Pressure::High,
-            Err((cargo, reason)) => {
-                self.fail(endpoint, cargo, &reason);
-                false
-            }
-        };
+        if let Err((cargo, reason)) = result {
+            self.fail(endpoint, cargo, &reason);
+        }
         if wake {
             self.tell(PeerMessage::Flush);
         }
-        high
     }
 
     /// Puts cargo into the connection that there is.
@@ -256,7 +254,7 @@ impl Link {
         state: &mut State,
         node: Option<NodeId>,
         cargo: Cargo,
-    ) -> Result<Pressure, (Cargo, DownReason)> {
+    ) -> Result<(), (Cargo, DownReason)> {
         let Some(up) = &mut state.up else { return Err((cargo, DownReason::NoConnection)) };
         if node.is_some_and(|node| node != up.node) {
             return Err((cargo, DownReason::NodeRestarted));
@@ -277,7 +275,7 @@ impl Link {
                 let from = up.relations.outgoing(parcel);
                 match self.body(endpoint, up, parcel) {
                     Some(body) => (from.filter(|from| from.node() == home), task(parcel.to), body),
-                    None => return Ok(Pressure::Low),
+                    None => return Ok(()),
                 }
             }
         };
@@ -286,11 +284,11 @@ impl Link {
         Packet { from: from.map(task), to, body }.write(&mut bytes);
         let bytes = seal(bytes, up.outgoing.compresses());
         match up.outgoing.push(key(from), &bytes) {
-            Ok(pressure) => {
+            Ok(_) => {
                 if cargo.is_message() {
                     add(&self.counts.sent);
                 }
-                Ok(pressure)
+                Ok(())
             }
             Err(error) => {
                 tracing::warn!(target: "engset", node = %self.name, size = error.size, limit = error.limit, "a message is larger than the other node takes, and is dropped");
@@ -308,9 +306,7 @@ impl Link {
     fn body<'a>(&self, endpoint: &Endpoint, up: &mut Up, parcel: &'a Parcel) -> Option<Body<'a>> {
         Some(match &parcel.op {
             Op::Message { codec, body, patience, alias, calls } => {
-                let limit = self.limit.saturating_mul(OVERFLOW);
-                let number = up.number(codec).filter(|_| up.outgoing.queued() < limit);
-                let Some(type_id) = number else {
+                let Some(type_id) = up.number(codec) else {
                     add(&self.counts.dropped);
                     calls.iter().for_each(|call| call.broken(None));
                     return None;
@@ -408,44 +404,47 @@ impl Link {
         waiting.into_iter().map(|waiting| waiting.cargo).collect()
     }
 
-    /// Waits until there is room, or [`PATIENCE`] ends.
-    pub(crate) fn wait_for_room(&self) {
-        add(&self.counts.suspended);
-        let is_full = |state: &State| match &state.up {
-            Some(up) => !up.outgoing.has_room(),
-            None => state.waiting_bytes > self.limit / 2,
-        };
-        let mut state = self.lock();
+    /// Waits until there is room. False: [`PATIENCE`] has ended before.
+    fn wait_for_room<'a>(&'a self, mut state: MutexGuard<'a, State>, from: Option<Pid>, size: usize) -> bool {
+        let limit = self.limit;
         let Some(me) = engset_runtime::try_self_pid() else {
             // A thread that is no process.
-            let waited = self.room.wait_timeout_while(state, PATIENCE, |state| is_full(state));
-            return drop(waited.unwrap_or_else(PoisonError::into_inner));
+            let is_full = |state: &mut State| state.is_full(from, size, limit);
+            let waited = self.room.wait_timeout_while(state, PATIENCE, is_full);
+            return !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out();
         };
         let end = engset_runtime::now() + PATIENCE;
-        while is_full(&state) {
+        while state.is_full(from, size, limit) {
             let left = end.saturating_sub(engset_runtime::now());
             if left.is_zero() {
-                return;
+                return false;
             }
-            if !state.suspended.contains(&me) {
-                state.suspended.push(me);
+            let lane = state.lane(from, size);
+            if !state.suspended.contains(&(me, lane)) {
+                state.suspended.push((me, lane));
             }
             drop(state);
             remote::park(left);
             state = self.lock();
         }
+        true
     }
 
-    /// Wakes senders that wait, if there is room.
+    /// Wakes senders that wait, where there is room.
     pub(crate) fn wake_senders(&self) {
         let mut state = self.lock();
-        if state.up.as_ref().is_some_and(|up| !up.outgoing.has_room()) {
-            return;
+        if state.suspended.is_empty() {
+            drop(state);
+            // Threads look for themselves; as a rule there are none.
+            return self.room.notify_all();
         }
-        let suspended = std::mem::take(&mut state.suspended);
+        let room = |lane| state.up.as_ref().is_none_or(|up| up.outgoing.has_room(lane));
+        let room = [room(Lane::Small), room(Lane::Bulk)];
+        let awake: Vec<(Pid, Lane)> =
+            state.suspended.extract_if(.., |(_, lane)| room[*lane as usize]).collect();
         drop(state);
         self.room.notify_all();
-        suspended.into_iter().for_each(remote::poke);
+        awake.into_iter().for_each(|(pid, _)| remote::poke(pid));
     }
 
     /// The peer process looks now: who comes after this wakes it again.
@@ -453,6 +452,20 @@ impl Link {
         let mut state = self.lock();
         state.flush = false;
         (state.up.is_some(), !state.waiting.is_empty())
+    }
+}
+
+impl State {
+    fn lane(&self, from: Option<Pid>, size: usize) -> Lane {
+        self.up.as_ref().map_or(Lane::Small, |up| up.outgoing.lane(key(from), size))
+    }
+
+    /// Do so many bytes wait in the lane of this message, or for a connection?
+    fn is_full(&self, from: Option<Pid>, size: usize, limit: usize) -> bool {
+        match &self.up {
+            Some(up) => up.outgoing.queued_in(up.outgoing.lane(key(from), size)) >= limit,
+            None => self.waiting_bytes >= limit,
+        }
     }
 }
 

@@ -42,17 +42,17 @@ use std::{
 /// What brings parcels to other nodes. Implemented by the distribution, one for each local node.
 ///
 /// Its methods are called on any thread, also within runtime sections: they must not run code of users, and not wait, but for
-/// [`Router::wait_for_room`].
+/// [`Router::admit`] if it may.
 pub trait Router: Send + Sync {
     /// Can anything still arrive at this incarnation? `Some`: no, and that is known for sure.
     fn verdict(&self, node: NodeId) -> Option<DownReason>;
 
-    /// Takes a parcel. If it cannot be brought, whoever waits for it is told in the way of a lost connection. True: the sender
-    /// should wait for room before it sends more.
-    fn route(&self, node: NodeId, parcel: Parcel) -> bool;
+    /// Is there room for a message of so many bytes? It waits for room if it may, until its patience ends. False: the message is
+    /// to be dropped; it is counted.
+    fn admit(&self, node: NodeId, from: Option<Pid>, size: usize, may_wait: bool) -> bool;
 
-    /// Waits until there is room again for messages to a node, or its patience ends.
-    fn wait_for_room(&self, node: NodeId);
+    /// Takes a parcel. If it cannot be brought, whoever waits for it is told in the way of a lost connection.
+    fn route(&self, node: NodeId, parcel: Parcel);
 }
 
 /// Something for a process elsewhere.
@@ -296,14 +296,15 @@ pub(crate) fn send(to: Pid, envelope: Envelope) -> Result<(), Envelope> {
     if router.verdict(node).is_some() {
         return Err(envelope);
     }
-    let is_message = envelope.kind() == Kind::Message;
     let Some((from, op)) = parcel(to, envelope) else { return Ok(()) };
-    if router.route(node, Parcel { from, to, op })
-        && is_message
-        && (current::may_wait() || !current::on_worker())
-    {
-        router.wait_for_room(node);
+    if let Op::Message { body, calls, .. } = &op {
+        let may_wait = current::may_wait() || !current::on_worker();
+        if !router.admit(node, from, body.len(), may_wait) {
+            calls.iter().for_each(|call| call.broken(None));
+            return Ok(());
+        }
     }
+    router.route(node, Parcel { from, to, op });
     Ok(())
 }
 

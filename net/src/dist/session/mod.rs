@@ -10,7 +10,7 @@
 //!    stream sends meanwhile follows on its stream: rule 1.
 //! 3. *Credit.* At most the receiver's window of bytes is under way in `small` and `bulk`; `control` is exempt, and small by
 //!    itself. So a receiver that does not keep up is never flooded, and heartbeats pass all the same. (N5)
-//! 4. *Bound.* Messages wait in a queue up to a limit; above it [`Outgoing::push`] says so, and the caller decides by its
+//! 4. *Bound.* Messages wait in the queue of their lane up to a limit; above it [`Outgoing::push`] says so, and the caller decides by its
 //!    policy: suspend the sender, or drop and count. Signals are exempt: they are few, and may not be lost. (N2)
 //! 5. *Liveness.* A heartbeat each interval; anything that comes is a sign of life; silence is judged by [`Phi`].
 //! 6. *Mistrust.* All that comes is bounded and checked; anything wrong is a [`SessionError`], which ends the connection, and nothing else.
@@ -27,7 +27,7 @@ mod outgoing;
 pub use {
     control::{Control, TypeRefusal},
     incoming::{Incoming, Input},
-    outgoing::{Counters, FRAGMENT, Outgoing, Pressure, SenderKey, TooLarge, seal},
+    outgoing::{Counters, FRAGMENT, Lane, Outgoing, Pressure, SenderKey, TooLarge, seal},
 };
 
 use super::{frame::FrameError, handshake::Agreement, packet::PacketError, phi::Phi};
@@ -45,7 +45,7 @@ pub struct Settings {
     pub window: u32,
     /// How often a heartbeat goes out.
     pub heartbeat: Duration,
-    /// Bytes that may wait to be sent.
+    /// Bytes that may wait to be sent, in each lane.
     pub queue: usize,
     /// Compress what is large, if the other can read it.
     pub compress: bool,

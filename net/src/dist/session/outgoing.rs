@@ -23,7 +23,16 @@ pub(super) const LZ4: u8 = 1;
 /// Who sends: all of its packets keep their order.
 pub type SenderKey = (u64, u32);
 
-/// How full the queue is after a push.
+/// The two lanes of packets. Each has its own bound: who sends little does not wait for who sends much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Packets in batches.
+    Small,
+    /// Packets in fragments, and what their senders send after them.
+    Bulk,
+}
+
+/// How full the lane is after a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Pressure {
@@ -92,8 +101,8 @@ pub struct Outgoing {
     turns: VecDeque<SenderKey>,
     waiting: VecDeque<SenderKey>,
     numbers: Vec<u16>,
-    /// Bytes that wait, without control.
-    queued: usize,
+    /// Bytes that wait, in small and in bulk.
+    queued: [usize; 2],
     limit: usize,
     max_packet: u64,
     window: u64,
@@ -118,7 +127,7 @@ impl Outgoing {
             turns: VecDeque::new(),
             waiting: VecDeque::new(),
             numbers: (0..STREAMS as u16).rev().collect(),
-            queued: 0,
+            queued: [0; 2],
             limit: settings.queue,
             max_packet: agreement.peer.limits.max_packet,
             window,
@@ -146,12 +155,11 @@ impl Outgoing {
         if size > self.max_packet {
             return Err(TooLarge { size, limit: self.max_packet });
         }
-        self.queued += packet.len();
+        let lane = self.lane(sender, packet.len());
+        self.queued[lane as usize] += packet.len();
         self.counters.packets += 1;
         self.counters.bytes += size;
-        if !self.streams.is_empty()
-            && let Some(stream) = self.streams.get_mut(&sender)
-        {
+        if let Some(stream) = self.streams.get_mut(&sender) {
             stream.packets.push_back(packet.to_vec());
         } else if packet.len() > BATCH {
             let packets = VecDeque::from([packet.to_vec()]);
@@ -168,7 +176,7 @@ impl Outgoing {
                 }
             }
         }
-        Ok(if self.is_full() { Pressure::High } else { Pressure::Low })
+        Ok(if self.is_full(lane) { Pressure::High } else { Pressure::Low })
     }
 
     /// A packet of the connection.
@@ -189,22 +197,34 @@ impl Outgoing {
         Ok(())
     }
 
-    /// Is the limit of waiting bytes reached?
+    /// The lane of a packet of this size.
     #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.queued >= self.limit
+    pub fn lane(&self, sender: SenderKey, size: usize) -> Lane {
+        if size > BATCH || self.streams.contains_key(&sender) { Lane::Bulk } else { Lane::Small }
     }
 
-    /// Is it half empty again?
+    /// Is the limit of waiting bytes reached?
     #[must_use]
-    pub fn has_room(&self) -> bool {
-        self.queued <= self.limit / 2
+    pub fn is_full(&self, lane: Lane) -> bool {
+        self.queued[lane as usize] >= self.limit
+    }
+
+    /// Is the lane half empty again?
+    #[must_use]
+    pub fn has_room(&self, lane: Lane) -> bool {
+        self.queued[lane as usize] <= self.limit / 2
+    }
+
+    /// Bytes that wait in a lane.
+    #[must_use]
+    pub fn queued_in(&self, lane: Lane) -> usize {
+        self.queued[lane as usize]
     }
 
     /// Bytes that wait, those of the control lane not counted.
     #[must_use]
     pub fn queued(&self) -> usize {
-        self.queued
+        self.queued.iter().sum()
     }
 
     /// What has gone out.
@@ -272,7 +292,7 @@ impl Outgoing {
             frame::write(out, Kind::Batch, 0, 0, &batch);
             let mut rest = &batch[..];
             while let Ok(Some(packet)) = packet::read(&mut rest) {
-                self.queued -= packet.len();
+                self.queued[Lane::Small as usize] -= packet.len();
             }
         }
         true
@@ -311,7 +331,7 @@ impl Outgoing {
         }
         let end = total.min(stream.sent + FRAGMENT);
         out.extend_from_slice(&packet[stream.sent..end]);
-        self.queued -= end - stream.sent;
+        self.queued[Lane::Bulk as usize] -= end - stream.sent;
         stream.sent = end;
         if end == total {
             flags |= frame::LAST;
