@@ -15,8 +15,8 @@ use crate::{
     StartError, router::Members, start,
 };
 use engset_runtime::{
-    Activity, Address, CallError, Event, ExitReason, Pid, Reply, exit, hold, mailbox_len, now, process_info,
-    send_after,
+    Activity, Address, CallError, Event, ExitReason, Node, Pid, Reply, exit, hold, mailbox_len, now,
+    process_info, send_after,
 };
 use std::{
     collections::BTreeSet,
@@ -53,6 +53,7 @@ type Make<M> = Arc<dyn Fn() -> Result<Address<M>, StartError> + Send + Sync>;
 #[must_use = "it does nothing until it starts"]
 pub struct PoolBuilder<M> {
     size: usize,
+    configured_as: Option<Arc<str>>,
     make: Make<M>,
     resize: Option<Resize>,
     most: usize,
@@ -134,6 +135,13 @@ impl<M: Send + 'static> PoolBuilder<M> {
         self
     }
 
+    /// If the node's configuration gives the process of this name a `pool_size`, the pool starts with so many workers.
+    /// As a [`child`](PoolBuilder::child) it asks for its id, unless this says otherwise.
+    pub fn configured_as(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.configured_as = Some(name.into());
+        self
+    }
+
     /// The pool's router. It is there before the pool, and leads to whatever workers there are: also when a supervisor
     /// has started the pool again.
     #[must_use]
@@ -143,7 +151,10 @@ impl<M: Send + 'static> PoolBuilder<M> {
 
     /// As a child of a supervisor.
     pub fn child(self, id: impl Into<Arc<str>>) -> ChildSpec {
-        ChildSpec::new(id, move || Ok(self.clone().start_link()?.pid())).as_supervisor()
+        let id = id.into();
+        let mut pool = self;
+        pool.configured_as.get_or_insert_with(|| Arc::clone(&id));
+        ChildSpec::new(id, move || Ok(pool.clone().start_link()?.pid())).as_supervisor()
     }
 
     /// Starts it with its workers, linked with this process.
@@ -169,6 +180,7 @@ impl<M: Send + 'static> Pool<M> {
         let members = Arc::new(Members::of(&[]));
         PoolBuilder {
             size: size.max(1),
+            configured_as: None,
             make: Arc::new(move || make().into_builder().start_link()),
             resize: None,
             most: 1,
@@ -287,8 +299,8 @@ impl<M: Send + 'static> GenServer for Keeper<M> {
         let supervisor = builder.start_link().map_err(|error| error.as_exit())?;
         self.supervisor = Some(supervisor);
         let size = match self.builder.resize {
-            Some(resize) => self.builder.size.clamp(resize.min, resize.max),
-            None => self.builder.size,
+            Some(resize) => self.builder.first_size().clamp(resize.min, resize.max),
+            None => self.builder.first_size(),
         };
         for _ in 0..size {
             if let Err(error) = self.add(supervisor) {
@@ -348,10 +360,22 @@ impl<M> Clone for Pool<M> {
     }
 }
 
+impl<M> PoolBuilder<M> {
+    /// Of the configuration, or of the program.
+    fn first_size(&self) -> usize {
+        let configured = self
+            .configured_as
+            .as_deref()
+            .and_then(|name| Node::current().and_then(|node| node.live_config().process(name).pool_size()));
+        configured.unwrap_or(self.size).max(1)
+    }
+}
+
 impl<M> Clone for PoolBuilder<M> {
     fn clone(&self) -> Self {
         PoolBuilder {
             size: self.size,
+            configured_as: self.configured_as.clone(),
             make: Arc::clone(&self.make),
             resize: self.resize,
             most: self.most,

@@ -3,8 +3,8 @@
 mod support;
 
 use engset_runtime::{
-    Address, CallError, DownReason, Event, Exit, ExitReason, Mailbox, Pid, Reply, kill, self_pid, sleep,
-    spawn, spawn_monitor, trap_exits,
+    Address, CallError, Config, DownReason, Event, Exit, ExitReason, Mailbox, Pid, Reply, kill, run_with,
+    self_pid, sleep, spawn, spawn_monitor, trap_exits,
 };
 use engset_stdlib::{
     ChildState, GenServer, Keyed, Next, Pool, Router, Routing, StartError, Supervisor, from_fn,
@@ -330,4 +330,26 @@ fn a_pool_grows_under_pressure_and_shrinks_when_idle_and_loses_nothing() {
         });
         assert!(pool.router().call(Ask::Who).is_ok());
     });
+}
+
+#[test]
+fn the_configuration_says_how_many_workers_a_pool_has() {
+    let config = Config::new().workers(1).toml("[process.\"echoes\"]\npool_size = 5").expect("settings");
+    let run = run_with(config, || {
+        let make = || {
+            from_fn((), |(), reply: Reply<u32>, _| {
+                reply.send(1);
+                Next::wait()
+            })
+        };
+        let (named, other) = (Pool::builder(2, make).configured_as("echoes"), Pool::builder(2, make));
+        assert_eq!(named.start_link().expect("it starts").info().expect("it is alive").size, 5);
+        assert_eq!(other.start_link().expect("it starts").info().expect("it is alive").size, 2);
+        // A child asks for its id.
+        let child = Pool::builder(2, make);
+        let router = child.router();
+        Supervisor::one_for_one().child(child.child("echoes")).start_link().expect("it starts");
+        assert_eq!(router.len(), 5);
+    });
+    run.expect("a run");
 }

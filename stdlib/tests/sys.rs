@@ -7,7 +7,8 @@ use engset_runtime::{
     self_pid, send_system, sleep, spawn, spawn_monitor,
 };
 use engset_stdlib::{
-    Agent, ChildSpec, Context, DynamicSupervisor, GenServer, Next, Supervisor, Task, TaskSupervisor, from_fn,
+    Agent, ChildSpec, Context, DynamicSupervisor, GenServer, GenStatem, Input, Next, Starting, Supervisor,
+    Task, TaskSupervisor, Transition, from_fn,
     sys::{self, SysError, TraceEvent, Traced},
 };
 use std::{fmt, time::Duration};
@@ -378,5 +379,58 @@ fn events_are_counted_and_traced_too() {
         let statistics = sys::statistics(watcher).unwrap().unwrap();
         assert_eq!((statistics.messages, statistics.events), (1, 1));
         assert!(!matches!(mailbox.try_receive(), Some(Received::Event(Event::Down(_)))));
+    });
+}
+
+/// A door that counts how often it was opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Door(u32);
+
+enum Push {
+    Push,
+    IsOpen(Reply<bool>),
+}
+
+impl GenStatem for Door {
+    type State = bool;
+    type Message = Push;
+    type Internal = ();
+    type Timer = ();
+
+    fn init(&mut self, _: &mut Context<Push>) -> Result<Starting<Self>, ExitReason> {
+        Ok(Transition::start(false))
+    }
+
+    fn handle(&mut self, open: &bool, input: Input<Self>, _: &mut Context<Push>) -> Transition<Self> {
+        match input {
+            Input::Message(Push::Push) => {
+                self.0 += u32::from(!open);
+                Transition::next(!open)
+            }
+            Input::Message(Push::IsOpen(reply)) => Transition::keep().reply(reply, *open),
+            _ => Transition::keep(),
+        }
+    }
+
+    fn format_state(&self, open: &bool, out: &mut dyn fmt::Write) -> fmt::Result {
+        write!(out, "open: {open}, {self:?}")
+    }
+}
+
+#[test]
+fn a_state_machine_shows_its_state_and_data_and_waits_when_it_is_suspended() {
+    everywhere(|_: &mut Mailbox<()>| {
+        let door = Door(0).start().unwrap();
+        door.send(Push::Push);
+        assert_eq!(sys::state_text(door).unwrap(), "open: true, Door(1)");
+        assert_eq!(sys::get_state::<Door>(door).unwrap(), Door(1));
+        sys::suspend(door).unwrap();
+        door.send(Push::Push);
+        sys::replace_state(door, |door: &Door| Door(door.0 + 6)).unwrap();
+        assert_eq!(sys::state_text(door).unwrap(), "open: true, Door(7)");
+        sys::resume(door).unwrap();
+        assert_eq!(door.call(Push::IsOpen), Ok(false));
+        door.send(Push::Push);
+        assert_eq!(sys::get_state::<Door>(door).unwrap(), Door(8));
     });
 }

@@ -19,7 +19,7 @@ use crate::{
     lazy_timer::{Fired, LazyTimer},
 };
 use engset_runtime::{Event, ExitReason, now, reduce};
-use std::fmt;
+use std::{any::Any, fmt};
 
 /// A [`GenStatem`] as a [`GenServer`]: what [`GenStatem::options`] builds.
 pub struct StateMachine<M: GenStatem> {
@@ -179,6 +179,21 @@ impl<M: GenStatem> GenServer for StateMachine<M> {
         if let Some(engine) = &self.engine {
             self.data.terminate(reason, engine.state(), context);
         }
+    }
+
+    fn format_state(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        match &self.engine {
+            Some(engine) => self.data.format_state(engine.state(), out),
+            None => out.write_str(std::any::type_name::<M>()),
+        }
+    }
+
+    fn format_message(message: &M::Message, out: &mut dyn fmt::Write) -> fmt::Result {
+        M::format_message(message, out)
+    }
+
+    fn sys_state(&mut self) -> &mut dyn Any {
+        &mut self.data
     }
 }
 

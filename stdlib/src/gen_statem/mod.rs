@@ -148,6 +148,27 @@ pub trait GenStatem: Send + Sized + 'static {
         Transition::keep()
     }
 
+    /// Writes state and data for people: crash reports, [`sys::state_text`](crate::sys::state_text). Default: the names of
+    /// their types. ([`sys::get_state`](crate::sys::get_state) and its like see the data.)
+    ///
+    /// # Errors
+    ///
+    /// Those of `out`, which cuts off what is too long.
+    fn format_state(&self, state: &Self::State, out: &mut dyn fmt::Write) -> fmt::Result {
+        let _ = state;
+        write!(out, "{}, {}", std::any::type_name::<Self::State>(), std::any::type_name::<Self>())
+    }
+
+    /// Writes a message for people: traces, crash reports. Default: the name of the type.
+    ///
+    /// # Errors
+    ///
+    /// As [`GenStatem::format_state`].
+    fn format_message(message: &Self::Message, out: &mut dyn fmt::Write) -> fmt::Result {
+        let _ = message;
+        out.write_str(std::any::type_name::<Self::Message>())
+    }
+
     /// Called last, in an orderly end: [`GenServer::terminate`] tells when. Events that are postponed or queued
     /// are dropped afterwards; who waits for an answer to one learns of the end.
     fn terminate(&mut self, reason: &ExitReason, state: &Self::State, context: &mut Context<Self::Message>) {
