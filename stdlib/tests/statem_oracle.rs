@@ -9,11 +9,6 @@ mod support;
 
 use engset_runtime::{Address, Config, Mailbox, run_with, spawn_link};
 use oracle::{Said, Tester, machines, script::Script};
-use std::{
-    io::{ErrorKind, Write},
-    path::Path,
-    process::Command,
-};
 
 /// So many scripts.
 const SCRIPTS: u64 = 300;
@@ -84,39 +79,14 @@ fn engset(config: Config) -> Vec<String> {
 
 /// The lines of Erlang; `None`: it is not installed.
 fn erlang(scripts: &[Script]) -> Option<Vec<String>> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/statem.erl");
-    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("statem_oracle");
-    std::fs::create_dir_all(&place).expect("a directory for the compiled scenarios");
+    let place = support::erlang::place("statem_oracle");
     let terms: Vec<_> = scripts.iter().map(Script::term).collect();
     let file = place.join("scripts.config");
     std::fs::write(&file, terms.join("\n")).expect("a file for the scripts");
-    let program = format!(
-        "{{ok, _}} = compile:file({source:?}, [{{outdir, {place:?}}}]), statem:main({file:?}).",
-        source = source.to_str().expect("a path in UTF-8"),
-        place = place.to_str().expect("a path in UTF-8"),
-        file = file.to_str().expect("a path in UTF-8"),
-    );
-    let output = Command::new("erl")
-        .current_dir(&place)
-        .args(["-noshell", "-kernel", "logger_level", "none", "-eval", &program])
-        .output();
-    match output {
-        Ok(output) => {
-            let errors = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "{errors}{}", String::from_utf8_lossy(&output.stdout));
-            Some(String::from_utf8_lossy(&output.stdout).lines().map(ToOwned::to_owned).collect())
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let ci = std::env::var("CI").is_ok_and(|value| value == "true");
-            let required = ci || std::env::var_os("ENGSET_REQUIRE_ERL").is_some();
-            assert!(!required, "erl is missing, and CI=true or ENGSET_REQUIRE_ERL asks for it");
-            // Not captured by the test harness: it should be seen.
-            let _ = writeln!(
-                std::io::stderr(),
-                "not compared: the scripts of state machines, because erl is missing (Debian: erlang-base)"
-            );
-            None
-        }
-        Err(error) => panic!("erl: {error}"),
-    }
+    support::erlang::lines(
+        "statem",
+        &format!("statem:main({file:?})"),
+        &place,
+        "the scripts of state machines",
+    )
 }

@@ -5,6 +5,8 @@
 //! order that only this mode fixes. Where `erl` is missing nothing is compared, which the test says; with `CI=true` or
 //! `ENGSET_REQUIRE_ERL=1` it fails then.
 
+mod support;
+
 use engset_runtime::{
     Address, Config, Event, ExitReason, Mailbox, Received, exit, is_alive, monitor, run_with, sleep,
     trap_exits, unlink, whereis,
@@ -12,12 +14,7 @@ use engset_runtime::{
 use engset_stdlib::{
     AutoShutdown, ChildSpec, Context, GenServer, Next, Restart, Strategy, Supervisor, SupervisorBuilder,
 };
-use std::{
-    io::{ErrorKind, Write},
-    path::Path,
-    process::Command,
-    time::Duration,
-};
+use std::time::Duration;
 
 #[derive(Clone, Copy)]
 enum Order {
@@ -221,7 +218,9 @@ fn engset(seed: u64) -> Vec<String> {
 
 #[test]
 fn supervisors_do_what_erlangs_do() {
-    let Some(erlang) = erlang() else { return };
+    let place = support::erlang::place("supervisor_oracle");
+    let lines = support::erlang::lines("supervisors", "supervisors:main()", &place, "supervisors");
+    let Some(erlang) = lines else { return };
     assert!(erlang.len() > 200, "Erlang has not played all scenarios: {} lines", erlang.len());
     for seed in 0..20 {
         let engset = engset(seed);
@@ -233,36 +232,5 @@ fn supervisors_do_what_erlangs_do() {
                 "seed {seed}, line {at}; left: engset, right: Erlang; before it {before:#?}"
             );
         }
-    }
-}
-
-/// The lines of Erlang; `None`: it is not installed.
-fn erlang() -> Option<Vec<String>> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/supervisors.erl");
-    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("supervisor_oracle");
-    std::fs::create_dir_all(&place).expect("a directory for the compiled scenarios");
-    let program =
-        format!("{{ok, _}} = compile:file({source:?}, [{{outdir, {place:?}}}]), supervisors:main().");
-    let output = Command::new("erl")
-        .current_dir(&place)
-        .args(["-noshell", "-kernel", "logger_level", "none", "-eval", &program])
-        .output();
-    match output {
-        Ok(output) => {
-            let errors = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "{errors}{}", String::from_utf8_lossy(&output.stdout));
-            Some(String::from_utf8_lossy(&output.stdout).lines().map(ToOwned::to_owned).collect())
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let ci = std::env::var("CI").is_ok_and(|value| value == "true");
-            let required = ci || std::env::var_os("ENGSET_REQUIRE_ERL").is_some();
-            assert!(!required, "erl is missing, and CI=true or ENGSET_REQUIRE_ERL asks for it");
-            let _ = writeln!(
-                std::io::stderr(),
-                "not compared: supervisors with Erlang's, because erl is missing (Debian: erlang-base)"
-            );
-            None
-        }
-        Err(error) => panic!("erl: {error}"),
     }
 }

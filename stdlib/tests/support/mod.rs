@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub(crate) mod erlang;
+
 use engset_runtime::{
     Config, DownReason, Event, ExitReason, Mailbox, Pid, Received, Reply, RunError, exit_self, is_alive,
     run_with, spawn, spawn_monitor,
