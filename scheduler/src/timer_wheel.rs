@@ -12,7 +12,9 @@
 //! next, so that the length of an idle stretch does not matter.
 //!
 //! Most timers of a message-passing program are cancelled (the answer came) and never cascade; that is
-//! why setting and cancelling are made cheap and the ordering is left for later.
+//! why setting and cancelling are made cheap and the ordering is left for later. A list is an array of *mentions*: the
+//! number of an entry, and which use of it. To cancel touches the entry alone, not its neighbours in the list, which are seldom in
+//! the cache: its generation goes on, and the mention is stale.
 //!
 //! # Invariants
 //!
@@ -31,12 +33,15 @@
 //! 5. `floor` is 0, or the level of a list that a turn began to cascade and left because of its limit:
 //!    the list of digit `floor` of `now`. Until it is empty, nothing fires, and what would be filed below
 //!    `floor` is appended to it, or it would overtake entries that were set before.
-//! 6. A bit of `occupied` is set if and only if the list is not empty.
+//! 6. A bit of `occupied` is set if and only if the list has a mention that is not stale; `live` counts those. "In a list",
+//!    above and below, means mentioned by one that is not stale: each entry is in one list at most.
 //! 7. An entry has a value if and only if it is in a list. Without one it is in the free list, unless its
 //!    generations are used up; then it is in none and stays unused. No (index, generation) is ever given
 //!    out twice, not even if the slab shrinks and grows again.
+//! 8. A list without a live mention is empty; others have at most [`STALE`] stale mentions for a live one, and a few. So
+//!    they take memory in proportion to the timers that are set, and to remove them costs a constant for each cancelling.
 
-use std::fmt;
+use std::{collections::VecDeque, fmt};
 
 #[cfg(test)]
 mod tests;
@@ -55,6 +60,9 @@ const NIL: u32 = u32::MAX;
 const USED_UP: u32 = u32::MAX;
 /// A slab of up to so many entries is kept, however empty.
 const SHRINK_MIN: usize = 4096;
+/// Stale mentions for each live one that a list may have; and so many more.
+const STALE: usize = 3;
+const FEW: usize = 64;
 /// Cascading moves allowed to a limited turn for each value it may yield. An entry moves at most 5
 /// times, typically twice, so that it is seldom the moves that end a turn.
 const MOVES_PER_VALUE: usize = 4;
@@ -72,18 +80,31 @@ pub(crate) struct TimerKey {
 struct Entry<T> {
     deadline: u64,
     value: Option<T>,
-    prev: u32,
-    /// The next of the list, or of the free list.
+    /// The next of the free list.
     next: u32,
     generation: u32,
     /// The list it is in. It follows from invariant 2, but is cheaper to keep than to work out.
     list: u16,
 }
 
-#[derive(Clone, Copy)]
+/// In the order of insertion.
 struct List {
-    head: u32,
-    tail: u32,
+    mentions: VecDeque<TimerKey>,
+    /// Those that are not stale.
+    live: usize,
+}
+
+impl List {
+    const EMPTY: List = List { mentions: VecDeque::new(), live: 0 };
+
+    /// No mention is live any more.
+    fn clear(&mut self) {
+        if self.mentions.capacity() > FEW {
+            self.mentions = VecDeque::new();
+        } else {
+            self.mentions.clear();
+        }
+    }
 }
 
 /// A hierarchical timing wheel; see the head of this module.
@@ -119,7 +140,7 @@ impl<T> TimerWheel<T> {
             len: 0,
             shrink_at: 0,
             occupied: [0; LEVELS],
-            lists: [List { head: NIL, tail: NIL }; LEVELS * SLOTS],
+            lists: [List::EMPTY; LEVELS * SLOTS],
             entries: Vec::new(),
             given_back: Vec::new(),
         }
@@ -219,12 +240,13 @@ impl<T> TimerWheel<T> {
                 }
                 continue;
             }
-            while self.lists[list].head != NIL {
+            while self.lists[list].live > 0 {
                 if values == 0 {
                     return true;
                 }
                 values -= 1;
-                out.extend(self.remove(self.lists[list].head).map(|(_, value)| value));
+                let index = self.pop(list);
+                out.extend(self.free(index).map(|(_, value)| value));
             }
         }
         self.now = self.now.max(now);
@@ -285,11 +307,9 @@ impl<T> TimerWheel<T> {
     /// The far list is reviewed there and not in each block between, of which there may be 2^28.
     #[cold]
     fn far_block(&self, end: u64) -> u64 {
-        let (mut nearest, mut index) = (end, self.lists[FAR].head);
-        while let Some(entry) = self.entries.get(index as usize) {
-            nearest = nearest.min(entry.deadline);
-            index = entry.next;
-        }
+        let live = self.lists[FAR].mentions.iter().filter(|&&mention| self.is_live(mention));
+        let nearest = live.map(|mention| self.entries[mention.index as usize].deadline).min();
+        let nearest = nearest.unwrap_or(end).min(end);
         let shift = BITS * LEVELS as u32;
         nearest >> shift << shift
     }
@@ -298,9 +318,8 @@ impl<T> TimerWheel<T> {
     /// `moves` were not enough.
     fn cascade(&mut self, list: usize, moves: &mut usize) -> bool {
         self.floor = 0;
-        // What is still too far is appended to the very list that is being emptied; hence the marker.
-        let last = self.lists[list].tail;
-        loop {
+        // What is still too far is appended to the very list that is being emptied; hence the number.
+        for _ in 0..self.lists[list].live {
             // If the far list were left half done, one could not tell which half an entry is in.
             if list != FAR {
                 if *moves == 0 {
@@ -309,13 +328,10 @@ impl<T> TimerWheel<T> {
                 }
                 *moves -= 1;
             }
-            let index = self.lists[list].head;
-            self.unlink(index);
+            let index = self.pop(list);
             self.file(index, self.entries[index as usize].deadline);
-            if index == last {
-                return true;
-            }
         }
+        true
     }
 
     /// Appends an entry that is in no list to the one where it belongs by invariants 2, 3 and 5.
@@ -325,35 +341,38 @@ impl<T> TimerWheel<T> {
         let level = ((at ^ self.now) | 1).ilog2() / BITS;
         let level = level.max(self.floor);
         let list = if level < LEVELS as u32 { level as usize * SLOTS + digit(at, level) } else { FAR };
-        let tail = std::mem::replace(&mut self.lists[list].tail, index);
-        if tail == NIL {
-            self.lists[list].head = index;
-            self.occupied[list / SLOTS] |= 1 << (list % SLOTS);
-        } else {
-            self.entries[tail as usize].next = index;
-        }
         let entry = &mut self.entries[index as usize];
-        entry.prev = tail;
-        entry.next = NIL;
         entry.list = list as u16;
+        let generation = entry.generation;
+        self.lists[list].mentions.push_back(TimerKey { index, generation });
+        self.lists[list].live += 1;
+        self.occupied[list / SLOTS] |= 1 << (list % SLOTS);
     }
 
-    /// Takes an entry out of its list. Its own links are left as they are.
     #[inline]
-    fn unlink(&mut self, index: u32) {
-        let Entry { prev, next, list, .. } = self.entries[index as usize];
-        let list = usize::from(list);
-        if prev == NIL {
-            self.lists[list].head = next;
-        } else {
-            self.entries[prev as usize].next = next;
+    fn is_live(&self, mention: TimerKey) -> bool {
+        // An entry without a value has a generation that no mention has.
+        self.entries.get(mention.index as usize).is_some_and(|entry| entry.generation == mention.generation)
+    }
+
+    /// Takes the first entry of a list that is not empty out of it.
+    #[inline]
+    fn pop(&mut self, list: usize) -> u32 {
+        loop {
+            let mention =
+                self.lists[list].mentions.pop_front().expect("a list has as many mentions as it counts");
+            if self.is_live(mention) {
+                self.count_out(list);
+                return mention.index;
+            }
         }
-        if next == NIL {
-            self.lists[list].tail = prev;
-        } else {
-            self.entries[next as usize].prev = prev;
-        }
-        if prev == NIL && next == NIL {
+    }
+
+    #[inline]
+    fn count_out(&mut self, list: usize) {
+        self.lists[list].live -= 1;
+        if self.lists[list].live == 0 {
+            self.lists[list].clear();
             self.occupied[list / SLOTS] &= !(1 << (list % SLOTS));
         }
     }
@@ -361,7 +380,28 @@ impl<T> TimerWheel<T> {
     /// Takes an entry that is in a list out of it and frees it.
     #[inline]
     fn remove(&mut self, index: u32) -> Option<(u64, T)> {
-        self.unlink(index);
+        let list = usize::from(self.entries[index as usize].list);
+        let removed = self.free(index);
+        self.count_out(list);
+        if self.lists[list].mentions.len() > (STALE + 1) * self.lists[list].live + FEW {
+            self.sift(list);
+        }
+        removed
+    }
+
+    /// Removes the stale mentions of a list.
+    #[cold]
+    #[inline(never)]
+    fn sift(&mut self, list: usize) {
+        let mut mentions = std::mem::take(&mut self.lists[list].mentions);
+        mentions.retain(|&mention| self.is_live(mention));
+        mentions.shrink_to(2 * mentions.len());
+        self.lists[list].mentions = mentions;
+    }
+
+    /// Frees an entry; its mention, if there is one, is stale from here on.
+    #[inline]
+    fn free(&mut self, index: u32) -> Option<(u64, T)> {
         let entry = &mut self.entries[index as usize];
         let removed = entry.value.take().map(|value| (entry.deadline, value));
         entry.generation += 1;
@@ -386,14 +426,7 @@ impl<T> TimerWheel<T> {
             let index = index.expect("timers of a worker are fewer than 2^32 - 1");
             let generation = self.given_back.pop().unwrap_or(0);
             let list = 0;
-            self.entries.push(Entry {
-                deadline: 0,
-                value: None,
-                prev: NIL,
-                next: self.free,
-                generation,
-                list,
-            });
+            self.entries.push(Entry { deadline: 0, value: None, next: self.free, generation, list });
             self.shrink_at = self.entries.len() / 8;
             if generation != USED_UP {
                 self.free = index;

@@ -14,12 +14,21 @@ impl<T> TimerWheel<T> {
         let mut found = 0;
         for (number, list) in self.lists.iter().enumerate() {
             let bit = self.occupied[number / SLOTS] >> (number % SLOTS) & 1;
-            assert_eq!(bit == 1, list.head != NIL, "bit of list {number}");
-            let (mut prev, mut index) = (NIL, list.head);
-            while index != NIL {
-                let entry = &self.entries[index as usize];
+            let live: Vec<_> = list.mentions.iter().filter(|&&mention| self.is_live(mention)).collect();
+            assert_eq!(
+                (bit == 1, list.live),
+                (!live.is_empty(), live.len()),
+                "bit and number of list {number}"
+            );
+            assert!(
+                list.mentions.len() <= (STALE + 1) * list.live + FEW,
+                "too much is stale in list {number}"
+            );
+            assert!(list.live > 0 || list.mentions.is_empty());
+            for mention in live {
+                let entry = &self.entries[mention.index as usize];
                 assert!(entry.value.is_some() && entry.generation != USED_UP);
-                assert_eq!((entry.prev, usize::from(entry.list)), (prev, number));
+                assert_eq!(usize::from(entry.list), number);
                 let at = entry.deadline.max(self.now);
                 let place = ((at ^ self.now) | 1).ilog2() / BITS;
                 if Some(number) == pending {
@@ -30,9 +39,7 @@ impl<T> TimerWheel<T> {
                     assert_eq!(number, place as usize * SLOTS + digit(at, place));
                 }
                 found += 1;
-                (prev, index) = (index, entry.next);
             }
-            assert_eq!(list.tail, prev);
         }
         assert_eq!(found, self.len);
         let mut index = self.free;
