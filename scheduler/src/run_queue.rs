@@ -4,6 +4,12 @@
 //! `low` are interleaved: after [`NORMAL_PER_LOW`] normal ones a low one has its turn, so it does not
 //! starve.
 //!
+//! Normal tasks that have just been spawned do not go behind all others, but before them: what a task spawns in one slice runs
+//! next, in the order of spawning, before what was spawned earlier. A tree of tasks so unfolds depth first, and as many are alive at a time as it is
+//! deep, not as it is wide; and they find the memory of those that have just ended. That is fair all the same: after as many new ones
+//! as there were (or a few), all others that wait by then have their turns; and now and then the new one that has waited
+//! longest becomes one of these.
+//!
 //! The oldest normal task is kept in a field of its own, `front`: two tasks that wake each other in turn, which
 //! is the most frequent case, never touch the ring.
 
@@ -12,6 +18,10 @@ use std::{collections::VecDeque, ptr};
 
 /// Normal tasks that run between two low ones when both wait (Erlang's figure).
 const NORMAL_PER_LOW: u8 = 8;
+/// So many new tasks may run before the others have their turns, even if fewer wait. Guess: some microseconds, if they are short.
+const NEW_IN_A_ROW: usize = 16;
+/// New tasks that have their turns until the one that has waited longest is no longer new.
+const AGING: u32 = 256;
 const LEVELS: usize = 4;
 const NORMAL: usize = 2;
 const LOW: usize = 3;
@@ -93,6 +103,16 @@ pub(crate) struct RunQueue {
     next_number: u64,
     levels: [Level; LEVELS],
     normal_turns: u8,
+    /// New tasks; the last one is next.
+    new: VecDeque<Entry>,
+    /// Those that were spawned since the last `pop`, in their order.
+    newest: Vec<Entry>,
+    /// New ones that have had their turns, ever.
+    new_turns: u32,
+    /// So many new ones have their turns before the others.
+    new_left: usize,
+    /// The others with smaller numbers have theirs before new ones.
+    others_before: u64,
 }
 
 impl RunQueue {
@@ -107,7 +127,26 @@ impl RunQueue {
             next_number: 0,
             levels: Default::default(),
             normal_turns: 0,
+            new: VecDeque::new(),
+            newest: Vec::new(),
+            new_turns: 0,
+            new_left: 0,
+            others_before: 0,
         }
+    }
+
+    /// New tasks that have not run yet.
+    #[inline(always)]
+    pub(crate) fn new_len(&self) -> usize {
+        self.new.len() + self.newest.len()
+    }
+
+    /// A normal task that was just spawned, without a stack.
+    #[inline(always)]
+    pub(crate) fn push_new(&mut self, entry: Entry) {
+        self.len += 1;
+        self.fresh += 1;
+        self.newest.push(entry);
     }
 
     #[inline(always)]
@@ -149,6 +188,11 @@ impl RunQueue {
 
     #[inline(always)]
     fn pop_normal(&mut self) -> Option<Entry> {
+        if self.new_len() > 0
+            && let Some(entry) = self.pop_new()
+        {
+            return Some(entry);
+        }
         let front = self.front;
         if front.is_null() {
             return None;
@@ -163,6 +207,35 @@ impl RunQueue {
         Some(front)
     }
 
+    /// A new one, if it is not the others' turn.
+    #[inline(never)]
+    fn pop_new(&mut self) -> Option<Entry> {
+        self.new.extend(self.newest.drain(..).rev());
+        if self.front_number < self.others_before && !self.front.is_null() {
+            return None;
+        }
+        if self.new_left == 0 {
+            self.new_left = self.new.len().max(NEW_IN_A_ROW);
+        }
+        self.new_left -= 1;
+        let next = self.new.pop_back()?;
+        self.fresh -= 1;
+        self.new_turns += 1;
+        if self.new_turns.is_multiple_of(AGING)
+            && let Some(oldest) = self.new.pop_front()
+        {
+            // `push` counts it again.
+            self.len -= 1;
+            self.fresh -= 1;
+            self.push(oldest, NORMAL as u8, true);
+        }
+        if self.new_left == 0 || self.new.is_empty() {
+            self.new_left = 0;
+            self.others_before = self.next_number;
+        }
+        Some(next)
+    }
+
     #[cold]
     fn pop_mixed(&mut self) -> Option<Entry> {
         for level in 0..NORMAL {
@@ -170,7 +243,7 @@ impl RunQueue {
                 return Some(entry);
             }
         }
-        if self.normal_turns >= NORMAL_PER_LOW || self.front.is_null() {
+        if self.normal_turns >= NORMAL_PER_LOW || self.front.is_null() && self.new_len() == 0 {
             self.normal_turns = 0;
             if let Some(entry) = self.pop_special(LOW) {
                 return Some(entry);
@@ -257,12 +330,23 @@ impl RunQueue {
         }
     }
 
-    /// Takes out at most so many tasks without a stack, the youngest (they are the least likely to be warm
+    /// Takes out at most so many tasks without a stack: first new ones, the oldest, for they are the roots of the largest trees;
+    /// then of the others the youngest (they are the least likely to be warm
     /// here). Their order is kept. Those that are `tied` to others here stay, unless all are.
     pub(crate) fn take_fresh(&mut self, most: usize, tied: impl Fn(Entry) -> bool) -> Vec<Entry> {
         self.unfold();
         let mut out = Vec::new();
+        self.new.extend(self.newest.drain(..).rev());
         for all in [false, true] {
+            let mut at = 0;
+            while at < self.new.len() && out.len() < most {
+                if all || !tied(self.new[at]) {
+                    out.extend(self.new.remove(at));
+                } else {
+                    at += 1;
+                }
+            }
+            out.reverse();
             for (level, rings) in self.levels.iter_mut().enumerate() {
                 let before = out.len();
                 rings.take_youngest(most - before, |entry| all || !tied(entry), &mut out);
@@ -308,6 +392,47 @@ mod tests {
         let normal: Vec<_> = order.into_iter().filter(|index| *index < 100).collect();
         assert_eq!(normal, (0..20).collect::<Vec<_>>());
         assert_eq!(queue.len(), 0);
+    }
+
+    #[test]
+    fn new_ones_first_depth_first_and_the_others_after_some_of_them() {
+        let mut queue = RunQueue::new();
+        queue.push(task(0), 2, false);
+        (1..=3).for_each(|index| queue.push_new(task(index)));
+        assert_eq!(queue.pop(), Some(task(1)));
+        (10..=12).for_each(|index| queue.push_new(task(index)));
+        let order: Vec<_> = std::iter::from_fn(|| queue.pop()).map(number).collect();
+        assert_eq!(order, [10, 11, 12, 2, 3, 0]);
+        assert_eq!((queue.len(), queue.fresh(), queue.new_len()), (0, 0, 0));
+
+        // Each new one spawns two more, for ever: nobody starves, neither old nor new.
+        queue.push(task(1000), 2, false);
+        queue.push(task(1001), 3, false);
+        queue.push_new(task(0));
+        let mut order = Vec::new();
+        for index in 0..1000 {
+            let next = queue.pop().map(number).expect("there are more and more");
+            order.push(next);
+            if !(1000..2000).contains(&next) {
+                queue.push_new(task(2000 + 2 * index));
+                queue.push_new(task(2001 + 2 * index));
+            }
+        }
+        assert!(order[..NEW_IN_A_ROW + 1].contains(&1000));
+        assert!(order.contains(&1001));
+        assert!(order.contains(&2001), "one of the first pair waited at the bottom");
+        assert_eq!(queue.len(), queue.fresh());
+    }
+
+    #[test]
+    fn of_new_ones_the_oldest_are_given_away() {
+        let mut queue = RunQueue::new();
+        (0..4).for_each(|index| queue.push_new(task(index)));
+        assert_eq!(queue.pop(), Some(task(0)));
+        (10..14).for_each(|index| queue.push_new(task(index)));
+        let out = queue.take_fresh(4, |entry| number(entry) == 3);
+        assert_eq!(out.into_iter().map(number).collect::<Vec<_>>(), [12, 13, 1, 2]);
+        assert_eq!(queue.len(), 3);
     }
 
     #[test]

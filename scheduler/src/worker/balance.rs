@@ -30,6 +30,8 @@ const LONG_QUEUE: usize = 16;
 const PATIENCE: u64 = 200_000;
 /// Tasks with short slices that are enough to share. Guess.
 const ENOUGH: usize = 64;
+/// For so many tasks a new one counts. Guess.
+const NEW_COUNTS: usize = 8;
 /// Reductions of a slice up to which it is short.
 const SHORT: usize = 50;
 /// Reductions of a slice that count at most in the average: one long slice says little of the next ones.
@@ -108,7 +110,9 @@ impl Worker {
     /// enough: what is given then lies together in the queue, and most of it only talks to its neighbours.
     fn has_surplus(&self) -> bool {
         let enough = (ENOUGH * SHORT / self.usage.get().max(1) as usize).clamp(1, ENOUGH);
-        if self.movable() < enough || self.shared.systematic || self.retire_to.get() != 0 {
+        // A new task that has not had its turn for so long is the root of a tree, as a rule.
+        let spare = self.movable() + (NEW_COUNTS - 1) * self.new_tasks();
+        if spare < enough || self.shared.systematic || self.retire_to.get() != 0 {
             self.surplus_since.set(u64::MAX);
             return false;
         }

@@ -178,6 +178,9 @@ impl Worker {
         }
         if seed.spread && !self.shared.systematic {
             self.spread(task);
+        } else if priority == Priority::Normal as u8 && !self.shared.systematic {
+            // SAFETY: rule 1.
+            unsafe { self.queue.with(|queue| queue.push_new(slot)) };
         } else {
             self.push(task);
         }
