@@ -214,7 +214,8 @@ pub fn help() -> String {
     let mut text = String::from(
         "Usage: workloads WORKLOAD [key=value ...]\n\n\
          Prints one line per figure: WORKLOAD FIGURE VALUE UNIT. Keys are shown with their defaults. Every\n\
-         workload has threads= (default: one for each core); the variables ENGSET_... set the rest of the node.\n",
+         workload has threads= (default: one for each core); the variables ENGSET_... set the rest of the node.\n\
+         WORKLOADS_METRICS=1 in the environment: the workers' counters, too, to standard error.\n",
     );
     for workload in WORKLOADS {
         // Writing to a string cannot fail.

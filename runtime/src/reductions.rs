@@ -2,7 +2,7 @@
 //!
 //! | what | reductions |
 //! |---|---|
-//! | send | 1, and 1 more for each 64 messages that wait at the receiver, at most 64 |
+//! | send | 1, and the square of the number of 64s of messages that wait at the receiver, rounded down to a power of 4; at most 4097 |
 //! | receive, timer, link, monitor, exit, name, inspection | 1 |
 //! | spawn | 8 |
 //! | a function or loop iteration under [`preemptible`](crate::preemptible) | 1, or its `cost` |

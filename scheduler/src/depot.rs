@@ -7,8 +7,8 @@
 //! [`MAGAZINE`] messages.
 //!
 //! 1. A free cell is in exactly one place: a cache, a magazine of the depot, or the free list of its
-//!    chunk. Its first word links it there. (The cells of a new chunk that its cache has not come to yet
-//!    are the cache's, without a link.)
+//!    chunk, where its first word links it. Caches and magazines are arrays of pointers: a cell that another core has
+//!    written last is not touched but to fill it, and can be asked for before that.
 //! 2. Full magazines beyond [`KEEP_MAGAZINES`] are taken apart: each cell goes back to its chunk
 //!    (found by masking the address), and the memory of a chunk whose cells are all there goes back to the
 //!    system. So a burst of a million messages gives its memory back.
@@ -21,6 +21,7 @@ use crate::sync::{Mutex, lock};
 use std::{
     alloc::{Layout, handle_alloc_error},
     cell::Cell,
+    fmt,
     ptr::{self, NonNull},
 };
 
@@ -33,12 +34,12 @@ const KEEP_MAGAZINES: usize = 1024;
 const CHUNK_SIZE: usize = 16 * 1024;
 /// Size and alignment of a region: a huge page of x86-64 and most others.
 const REGION_SIZE: usize = 2 << 20;
-/// Fresh cells that a cache links at a time: a page of them.
+/// Fresh cells that a cache takes in at a time: a page of them.
 const BATCH: usize = 64;
 /// The first cell of a chunk holds its header.
 const CELLS_PER_CHUNK: u32 = (CHUNK_SIZE / CELL_SIZE - 1) as u32;
 
-/// A free cell: only its link is meaningful.
+/// A free cell: only its link is meaningful, and only in the list of its chunk.
 #[repr(C, align(64))]
 pub(crate) struct FreeCell {
     next: *mut FreeCell,
@@ -68,8 +69,21 @@ impl Chunk {
     }
 }
 
+/// Free cells.
+type Magazine = [*mut FreeCell; MAGAZINE];
+
+/// What the depot has for a cache that is empty.
+enum Supply {
+    Magazine(Box<Magazine>),
+    /// So many cells.
+    Loose(usize),
+    /// To be written by the caller; all of its cells are the caller's.
+    Chunk(*mut Chunk),
+}
+
 struct Depot {
-    magazines: Vec<*mut FreeCell>,
+    #[expect(clippy::vec_box, reason = "they come and go as boxes")]
+    magazines: Vec<Box<Magazine>>,
     /// Chunks with at least one free cell.
     partial: *mut Chunk,
     /// Chunks without memory.
@@ -90,73 +104,82 @@ static DEPOT: Mutex<Depot> = Mutex::new(Depot {
     chunks: 0,
 });
 
-/// A private free list. It belongs to one thread.
-#[derive(Debug)]
+/// Cells that a cache holds at most.
+const CAPACITY: usize = 4 * MAGAZINE;
+
+/// A private stock of free cells. It belongs to one thread.
 pub(crate) struct Cache {
-    head: Cell<*mut FreeCell>,
+    /// The first `len` are free cells; the one given back last is last.
+    cells: Box<[Cell<*mut FreeCell>; CAPACITY]>,
     len: Cell<usize>,
     /// Cells of a new chunk that have never been used: the next one, and how many.
     fresh: Cell<*mut FreeCell>,
     fresh_count: Cell<usize>,
+    /// An empty magazine.
+    spare: Cell<Option<Box<Magazine>>>,
 }
 
 impl Cache {
     pub(crate) fn new() -> Self {
         Cache {
-            head: Cell::new(ptr::null_mut()),
+            cells: Box::new([const { Cell::new(ptr::null_mut()) }; CAPACITY]),
             len: Cell::new(0),
             fresh: Cell::new(ptr::null_mut()),
             fresh_count: Cell::new(0),
+            spare: Cell::new(None),
         }
     }
 
     /// A cell, uninitialised.
     #[inline(always)]
     pub(crate) fn take(&self) -> NonNull<FreeCell> {
-        let head = self.head.get();
-        let Some(cell) = NonNull::new(head) else { return self.refill() };
-        // SAFETY: a cell in the cache is free and valid, its link set (rule 1).
-        self.head.set(unsafe { (*head).next });
-        self.len.set(self.len.get() - 1);
-        cell
+        let Some(len) = self.len.get().checked_sub(1) else { return self.refill() };
+        self.len.set(len);
+        // SAFETY: the first `len` of at most CAPACITY are free cells (rule 1), not null.
+        unsafe { NonNull::new_unchecked(self.cells.get_unchecked(len).get()) }
     }
 
     #[cold]
     #[inline(never)]
     fn refill(&self) -> NonNull<FreeCell> {
         if self.fresh_count.get() == 0 {
-            let chunk = match lock(&DEPOT).magazine_or_chunk() {
-                Ok(head) => {
-                    // SAFETY: a magazine is a list of MAGAZINE free cells (rule 1).
-                    self.head.set(unsafe { (*head.as_ptr()).next });
-                    self.len.set(MAGAZINE - 1);
-                    return head;
+            let supply = lock(&DEPOT).supply(&self.cells[..]);
+            match supply {
+                Supply::Magazine(magazine) => {
+                    for (cell, place) in magazine.iter().zip(self.cells.iter()) {
+                        place.set(*cell);
+                        // It was used on another worker, as a rule.
+                        prefetch_to_write(*cell);
+                    }
+                    self.spare.set(Some(magazine));
+                    self.len.set(MAGAZINE);
+                    return self.take();
                 }
-                Err(chunk) => chunk,
-            };
-            // SAFETY: the chunk is ours alone, and its memory fresh.
-            unsafe { chunk.write(Chunk::handed_out()) };
-            // SAFETY: within the chunk; the first cell holds its header.
-            self.fresh.set(unsafe { chunk.cast::<FreeCell>().add(1) });
-            self.fresh_count.set(CELLS_PER_CHUNK as usize);
+                Supply::Loose(count) => {
+                    self.len.set(count);
+                    return self.take();
+                }
+                Supply::Chunk(chunk) => {
+                    // SAFETY: the chunk is ours alone, and its memory fresh.
+                    unsafe { chunk.write(Chunk::handed_out()) };
+                    // SAFETY: within the chunk; the first cell holds its header.
+                    self.fresh.set(unsafe { chunk.cast::<FreeCell>().add(1) });
+                    self.fresh_count.set(CELLS_PER_CHUNK as usize);
+                }
+            }
         }
         let count = self.fresh_count.get().min(BATCH);
         let first = self.fresh.get();
-        for index in 0..count {
+        // The lowest address is handed out first.
+        for (index, place) in (0..count).rev().zip(self.cells.iter()) {
             // SAFETY: so many fresh cells lie there, ours (rule 1).
-            unsafe {
-                let cell = first.add(index);
-                (*cell).next = if index + 1 < count { cell.add(1) } else { ptr::null_mut() };
-            }
+            place.set(unsafe { first.add(index) });
         }
         // SAFETY: as above.
         self.fresh.set(unsafe { first.add(count) });
         self.fresh_count.set(self.fresh_count.get() - count);
-        // SAFETY: as above; it is not null.
-        self.head.set(unsafe { (*first).next });
-        self.len.set(count - 1);
-        // SAFETY: it lies in a chunk.
-        unsafe { NonNull::new_unchecked(first) }
+        self.len.set(count);
+        self.take()
     }
 
     /// Gives a cell back.
@@ -166,38 +189,42 @@ impl Cache {
     /// It came from a cache or [`take_one`], and nothing refers to it any more.
     #[inline(always)]
     pub(crate) unsafe fn give(&self, cell: NonNull<FreeCell>) {
-        // SAFETY: contract of this function.
-        unsafe { (*cell.as_ptr()).next = self.head.get() };
-        self.head.set(cell.as_ptr());
-        self.len.set(self.len.get() + 1);
-        if self.len.get() >= 4 * MAGAZINE {
+        let len = self.len.get();
+        // SAFETY: `spill` keeps `len` below CAPACITY.
+        unsafe { self.cells.get_unchecked(len) }.set(cell.as_ptr());
+        self.len.set(len + 1);
+        if len + 1 == CAPACITY {
             self.spill();
         }
     }
 
+    /// Half of the cells go to the depot: those that have not been used for longest.
     #[cold]
     #[inline(never)]
     fn spill(&self) {
-        for _ in 0..2 {
-            let magazine = self.split();
+        for index in 0..CAPACITY / 2 / MAGAZINE {
+            let magazine = self.pack(index * MAGAZINE);
             lock(&DEPOT).give_magazine(magazine);
         }
+        for (to, from) in (CAPACITY / 2..CAPACITY).enumerate() {
+            self.cells[to].set(self.cells[from].get());
+        }
+        self.len.set(CAPACITY / 2);
     }
 
-    /// Cuts one full magazine off.
-    fn split(&self) -> *mut FreeCell {
-        let head = self.head.get();
-        let mut last = head;
-        for _ in 1..MAGAZINE {
-            // SAFETY: the cache has at least MAGAZINE cells, linked (rule 1).
-            last = unsafe { (*last).next };
+    /// A magazine of the cells from `first` on, which are no longer the cache's.
+    fn pack(&self, first: usize) -> Box<Magazine> {
+        let mut magazine = self.spare.take().unwrap_or_else(|| Box::new([ptr::null_mut(); MAGAZINE]));
+        for (place, cell) in magazine.iter_mut().zip(&self.cells[first..]) {
+            *place = cell.get();
         }
-        // SAFETY: as above.
-        self.head.set(unsafe { (*last).next });
-        // SAFETY: as above.
-        unsafe { (*last).next = ptr::null_mut() };
-        self.len.set(self.len.get() - MAGAZINE);
-        head
+        magazine
+    }
+}
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache").field("len", &self.len.get()).finish_non_exhaustive()
     }
 }
 
@@ -205,21 +232,30 @@ impl Drop for Cache {
     fn drop(&mut self) {
         let mut depot = lock(&DEPOT);
         while self.len.get() >= MAGAZINE {
-            let magazine = self.split();
+            self.len.set(self.len.get() - MAGAZINE);
+            let magazine = self.pack(self.len.get());
             depot.give_magazine(magazine);
         }
-        let mut at = self.head.get();
-        while !at.is_null() {
-            // SAFETY: free cells, linked (rule 1).
-            let next = unsafe { (*at).next };
-            depot.give_cell(at);
-            at = next;
+        for cell in &self.cells[..self.len.get()] {
+            depot.give_cell(cell.get());
         }
         for index in 0..self.fresh_count.get() {
             // SAFETY: fresh cells, ours (rule 1).
             depot.give_cell(unsafe { self.fresh.get().add(index) });
         }
     }
+}
+
+/// Asks for a line that will be written soon, and may be in another core's cache.
+#[inline(always)]
+pub(crate) fn prefetch_to_write<T>(line: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint; it never faults, whatever the address.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_ET0 }>(line.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = line;
 }
 
 /// One cell, for threads without a cache.
@@ -242,39 +278,32 @@ pub(crate) fn allocated_bytes() -> usize {
 }
 
 impl Depot {
-    /// A magazine; or a chunk, to be written by the caller, all of whose cells are the caller's.
-    fn magazine_or_chunk(&mut self) -> Result<NonNull<FreeCell>, *mut Chunk> {
+    /// A magazine if there is one; else loose cells, put into `places`; else a new chunk.
+    fn supply(&mut self, places: &[Cell<*mut FreeCell>]) -> Supply {
         if let Some(magazine) = self.magazines.pop() {
-            // SAFETY: magazines are never empty.
-            return Ok(unsafe { NonNull::new_unchecked(magazine) });
+            return Supply::Magazine(magazine);
         }
         if self.partial.is_null() {
-            return Err(self.new_chunk());
+            return Supply::Chunk(self.new_chunk());
         }
-        let first = self.take_cell();
-        let mut last = first;
-        for _ in 1..MAGAZINE {
-            let cell = self.take_cell();
-            // SAFETY: `last` is a cell that we have just taken.
-            unsafe { (*last.as_ptr()).next = cell.as_ptr() };
-            last = cell;
+        let mut count = 0;
+        for place in &places[..MAGAZINE] {
+            if self.partial.is_null() {
+                break;
+            }
+            place.set(self.take_cell().as_ptr());
+            count += 1;
         }
-        // SAFETY: as above.
-        unsafe { (*last.as_ptr()).next = ptr::null_mut() };
-        Ok(first)
+        Supply::Loose(count)
     }
 
-    fn give_magazine(&mut self, magazine: *mut FreeCell) {
+    fn give_magazine(&mut self, magazine: Box<Magazine>) {
         if self.magazines.len() < KEEP_MAGAZINES {
             self.magazines.push(magazine);
             return;
         }
-        let mut at = magazine;
-        while !at.is_null() {
-            // SAFETY: free cells, linked (rule 1).
-            let next = unsafe { (*at).next };
-            self.give_cell(at);
-            at = next;
+        for cell in *magazine {
+            self.give_cell(cell);
         }
     }
 

@@ -44,6 +44,8 @@ mod blocking;
 #[cfg(not(loom))]
 mod body;
 #[cfg(not(loom))]
+mod bundle;
+#[cfg(not(loom))]
 mod carrier;
 #[cfg(not(loom))]
 mod choice;
@@ -83,6 +85,8 @@ mod task;
 mod thread_clock;
 #[cfg(not(loom))]
 mod timer_wheel;
+#[cfg(not(loom))]
+mod token_bundle;
 #[cfg(not(loom))]
 mod watchdog;
 #[cfg(not(loom))]

@@ -118,6 +118,12 @@ impl RemoteQueue {
         is_link(self.head.load(Ordering::Relaxed))
     }
 
+    /// The newest link, or something that leads nowhere: to ask for its cache line, not to read it.
+    #[inline]
+    pub fn newest(&self) -> *const Link {
+        self.head.load(Ordering::Relaxed)
+    }
+
     /// For the owner with the token in hand (rule 2): takes all, oldest first; null if there is none.
     #[must_use]
     pub fn take(&self) -> *mut Link {

@@ -1,10 +1,14 @@
 //! The record of a task: two cache lines, everything that a send, a wake or a switch needs.
 //!
+//! The first line is what workers read that are not the owner; the owner writes it seldom, so that a sender elsewhere keeps
+//! its copy. What changes with each message or switch is in the second.
+//!
 //! | field | who | when |
 //! |---|---|---|
 //! | `serial` | all read; the owner writes | odd: a live task; even: free. Grows by one at each change |
 //! | `owner` | all read; the owner gives, the new owner settles | `owner.rs` |
 //! | `remote`, `ready` | all push; the owner takes | `remote_queue.rs`, `inbox.rs` |
+//! | `crowd` | all read; the owner writes | how long the queue is, roughly, for the price of a send; and the mark |
 //! | `queued` | all read; the owner writes | messages in the private lists, a hint to others |
 //! | the rest | the owner only | inside a runtime section (`custody.rs`) |
 //!
@@ -32,7 +36,7 @@ use std::{
     cell::{Cell, UnsafeCell},
     mem,
     ptr::{self, NonNull},
-    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+    sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
 };
 
 /// What a task is doing.
@@ -64,8 +68,15 @@ pub(crate) const ENDING: u8 = 1 << 4;
 /// `bits`: the flag of the crate above ([`crate::Settings::flagged`]); for life.
 pub(crate) const FLAGGED: u8 = 1 << 5;
 
-/// `queued`: the crate above wants sends to this task to take its slow path.
-const MARKED: u32 = 1 << 31;
+/// `bits`: there may be bundles in the outer list.
+pub(crate) const BUNDLED: u8 = 1 << 6;
+
+/// `crowd`: the crate above wants sends to this task to take its slow path.
+const MARKED: u8 = 1 << 7;
+/// Messages to which `crowd` is rounded.
+const CROWD: u32 = 64;
+/// 4096 messages and more.
+const MOST_CROWD: u32 = 7;
 
 /// `timer`: none is set.
 pub(crate) const NO_TIMER: u32 = u32::MAX;
@@ -75,28 +86,30 @@ pub(crate) const NO_TIMER: u32 = u32::MAX;
 pub(crate) struct Slot {
     serial: AtomicU64,
     pub(crate) owner: Owner,
-    state: Cell<State>,
-    bits: Cell<u8>,
-    queued: AtomicU32,
+    /// Bits of the number of messages that wait, in units of [`CROWD`].
+    crowd: AtomicU8,
+    priority: Cell<u8>,
+    timer: Cell<u32>,
     pub(crate) remote: RemoteQueue,
     ready: Link,
-    outer: UnsafeCell<List>,
-    body: UnsafeCell<Option<OwnedBody>>,
-    // Second line.
-    inner: UnsafeCell<List>,
     extension: UnsafeCell<Option<Box<dyn Any + Send>>>,
     /// 0: waits for no reply. Odd: waits for the one with this tag (shifted left). Else: the reply.
     answer: Cell<usize>,
     deadline: Cell<u64>,
+    // Second line.
+    outer: UnsafeCell<List>,
+    inner: UnsafeCell<List>,
+    body: UnsafeCell<Option<OwnedBody>>,
     carrier: Cell<*const Carrier>,
-    timer: Cell<u32>,
-    priority: Cell<u8>,
-    class: Cell<u8>,
+    queued: AtomicU32,
+    state: Cell<State>,
     /// What it waited for before it was queued.
     waited: Cell<State>,
+    bits: Cell<u8>,
+    class: Cell<u8>,
 }
 
-const _: () = assert!(size_of::<Slot>() == 128);
+const _: () = assert!(size_of::<Slot>() == 128 && mem::offset_of!(Slot, outer) == 64);
 
 // SAFETY: the shared fields are atomics; the private ones are touched under rule 1.
 unsafe impl Sync for Slot {}
@@ -109,22 +122,23 @@ impl Slot {
         Slot {
             serial: AtomicU64::new(0),
             owner: Owner::new(owner),
-            state: Cell::new(State::Free),
-            bits: Cell::new(0),
-            queued: AtomicU32::new(0),
+            crowd: AtomicU8::new(0),
+            priority: Cell::new(0),
+            timer: Cell::new(NO_TIMER),
             remote: RemoteQueue::new(),
             ready: Link::new(),
-            outer: UnsafeCell::new(List::new()),
-            body: UnsafeCell::new(None),
-            inner: UnsafeCell::new(List::new()),
             extension: UnsafeCell::new(None),
             answer: Cell::new(0),
             deadline: Cell::new(u64::MAX),
+            outer: UnsafeCell::new(List::new()),
+            inner: UnsafeCell::new(List::new()),
+            body: UnsafeCell::new(None),
             carrier: Cell::new(ptr::null()),
-            timer: Cell::new(NO_TIMER),
-            priority: Cell::new(0),
-            class: Cell::new(0),
+            queued: AtomicU32::new(0),
+            state: Cell::new(State::Free),
             waited: Cell::new(State::Free),
+            bits: Cell::new(0),
+            class: Cell::new(0),
         }
     }
 
@@ -138,14 +152,25 @@ impl Slot {
     /// Messages received and not taken, as the owner last counted.
     #[inline(always)]
     pub(crate) fn queued(&self) -> u32 {
-        self.queued.load(Ordering::Relaxed) & !MARKED
+        self.queued.load(Ordering::Relaxed)
+    }
+
+    /// What a message to the task costs its sender: 1 reduction, and the square of the number of 64s of messages that
+    /// wait, rounded down to a power of 4; at most a slice of the default length.
+    ///
+    /// Steep, so that a queue settles at some thousand messages if senders are faster than their receiver: they stay in the
+    /// cache of its core then, and are received several times faster.
+    #[inline(always)]
+    pub(crate) fn price(&self) -> i32 {
+        // Relaxed: a hint.
+        1 + ((1 << (2 * (self.crowd.load(Ordering::Relaxed) & !MARKED))) >> 2)
     }
 
     /// Was the task marked when it was spawned?
     #[inline(always)]
     pub(crate) fn is_marked(&self) -> bool {
         // Relaxed: written before the serial number is.
-        self.queued.load(Ordering::Relaxed) & MARKED != 0
+        self.crowd.load(Ordering::Relaxed) & MARKED != 0
     }
 
     /// The token (`remote_queue.rs`, rule 1).
@@ -293,7 +318,7 @@ impl<'a> Private<'a> {
     #[inline(always)]
     pub(crate) fn push_outer(self, envelope: Envelope) {
         if envelope.kind() == Kind::Message {
-            self.count(1);
+            self.count_in(1);
         } else {
             self.set(SIGNALLED);
         }
@@ -305,9 +330,17 @@ impl<'a> Private<'a> {
     #[inline(always)]
     pub(crate) fn push_message(self, envelope: Envelope) {
         debug_assert_eq!(envelope.kind(), Kind::Message);
-        self.count(1);
+        self.count_in(1);
         // SAFETY: rules 1 and 2.
         unsafe { (*self.0.outer.get()).push(envelope) };
+    }
+
+    /// Appends a plain bundle with so many messages to the outer list.
+    pub(crate) fn push_bundle(self, bundle: Envelope, len: u32) {
+        self.count_in(len);
+        self.set(BUNDLED);
+        // SAFETY: rules 1 and 2.
+        unsafe { (*self.0.outer.get()).push(bundle) };
     }
 
     #[inline(always)]
@@ -352,8 +385,9 @@ impl<'a> Private<'a> {
         self.restore_inner(list);
     }
 
-    /// Moves the whole outer list behind the inner one.
+    /// Moves the whole outer list behind the inner one. There must be no bundles in it.
     pub(crate) fn splice(self) {
+        debug_assert!(!self.has(BUNDLED));
         // SAFETY: rules 1 and 2; the two lists are different fields.
         unsafe { (*self.0.inner.get()).append(&mut *self.0.outer.get()) };
     }
@@ -378,11 +412,37 @@ impl<'a> Private<'a> {
         unsafe { (*self.0.inner.get()).has_behind(position) }
     }
 
-    /// Counts messages in, or out with a negative number.
+    /// Counts messages in.
     #[inline(always)]
-    pub(crate) fn count(self, by: i32) {
-        // Relaxed: the owner is the only writer, others want a hint.
-        self.0.queued.store(self.0.queued.load(Ordering::Relaxed).wrapping_add_signed(by), Ordering::Relaxed);
+    pub(crate) fn count_in(self, number: u32) {
+        // Relaxed, here and below: the owner is the only writer, others want a hint.
+        let before = self.0.queued.load(Ordering::Relaxed);
+        let queued = before.wrapping_add(number);
+        self.0.queued.store(queued, Ordering::Relaxed);
+        if before ^ queued >= CROWD {
+            self.count_crowd(queued);
+        }
+    }
+
+    /// Counts a message out.
+    #[inline(always)]
+    pub(crate) fn count_out(self) {
+        let queued = self.0.queued.load(Ordering::Relaxed).wrapping_sub(1);
+        self.0.queued.store(queued, Ordering::Relaxed);
+        // Not as soon as it is below the limit: a queue may go up and down there.
+        if queued.is_multiple_of(CROWD) {
+            self.count_crowd(queued);
+        }
+    }
+
+    #[inline(never)]
+    fn count_crowd(self, queued: u32) {
+        let before = self.0.crowd.load(Ordering::Relaxed);
+        let crowd = before & MARKED | (u32::BITS - (queued / CROWD).leading_zeros()).min(MOST_CROWD) as u8;
+        // Not always: the line is shared.
+        if crowd != before {
+            self.0.crowd.store(crowd, Ordering::Relaxed);
+        }
     }
 
     /// From now on the reply with this tag is awaited.
@@ -449,7 +509,7 @@ impl<'a> Private<'a> {
             self.put_extension(extension);
         }
         if marked {
-            self.0.queued.store(MARKED, Ordering::Relaxed);
+            self.0.crowd.store(MARKED, Ordering::Relaxed);
         }
         let serial = self.0.serial.load(Ordering::Relaxed) + 1;
         debug_assert_eq!(serial % 2, 1);
@@ -473,6 +533,7 @@ impl<'a> Private<'a> {
         debug_assert_eq!(self.timer(), NO_TIMER);
         // Relaxed: the owner is the only writer.
         self.0.queued.store(0, Ordering::Relaxed);
+        self.0.crowd.store(0, Ordering::Relaxed);
         self.0.deadline.set(u64::MAX);
         self.0.state.set(State::Free);
     }

@@ -43,6 +43,11 @@ fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
     for figure in (workload.run)(&node, options)? {
         println!("{} {figure}", workload.name);
     }
+    if std::env::var_os("WORKLOADS_METRICS").is_some() {
+        for (number, metrics) in (1..).zip(node.metrics()) {
+            eprintln!("worker {number}: {metrics:?}");
+        }
+    }
     if workload.name == "hog" && options.word("mode") == "native" {
         // Nothing stops these but the end of the program.
         std::process::exit(0);

@@ -274,8 +274,8 @@ pub enum Unsent<M> {
 }
 
 /// Sends a message to a task of the scheduler with this tag, if this is one of its workers and the task is
-/// not marked. The sender pays a reduction, and one more for each 64 messages that wait at the receiver (at
-/// most 64); if its slice is used up then, others have their turn.
+/// not marked. The sender pays a reduction, and more if many messages wait at the receiver (`Slot::price`); if its slice
+/// is used up then, others have their turn.
 ///
 /// # Errors
 ///

@@ -1,79 +1,29 @@
 //! An envelope's way to its task.
 //!
-//! Same worker: straight into the private list, no atomic operation. Another worker: into the *outbox*,
-//! a run of envelopes for one task that is pushed as a whole when the next one is for another task,
-//! when it is long enough, or at the end of the slice; and if the push finds that the owner does not
-//! know yet, the task's token goes to the owner's inbox. Tokens for one worker are gathered in the outbox too:
-//! all workers push into its inbox, so an exchange there is dear.
+//! Same worker: straight into the private list, no atomic operation. Another worker: into the outbox (`outbox.rs`), from there
+//! into the task's remote queue, and the task's token into its owner's inbox; the owner moves it to the private list.
 //!
-//! 1. The outbox is flushed at the end of a long slice, after [`OLD`] short ones, when there is nothing to
-//!    run, before tasks are given away or settled, and by a rescuer. So what a task has sent is under way
-//!    before the task can move, and it waits for a few short slices at most.
-//! 2. A private push comes after what is in the remote queue (`owner.rs`: why order is kept).
+//! A private push comes after what is in the remote queue (`owner.rs`: why order is kept).
 
-use super::Worker;
+use super::{Worker, outbox::KEEP_BUNDLES};
 use crate::{
+    bundle::Bundle,
     envelope::{Envelope, Kind},
-    owner::{Whose, WorkerId},
-    remote_queue::{Link, Push},
-    slot::{DOOMED, ENDING, POKED, Private, SIGNALLED, Slot, State, TIMED_OUT},
+    owner::Whose,
+    remote_queue::Link,
+    slot::{BUNDLED, DOOMED, ENDING, POKED, Private, SIGNALLED, Slot, State, TIMED_OUT},
     task::{Handled, TaskId},
+    token_bundle::TokenBundle,
 };
 use std::{
-    mem,
     ptr::{self, NonNull},
     sync::atomic::Ordering,
 };
 
-/// Envelopes that are held back at most. Guess: the push costs as much as some ten of them.
-const RUN: u32 = 64;
-/// Short slices after which they go. Guess: some hundred nanoseconds.
-const OLD: u32 = 8;
-
-/// What is held back (rule 1): a run of envelopes for one task, and a run of tokens for one worker.
-pub(crate) struct Outbox {
-    to: *const Slot,
-    envelopes: Run,
-    worker: WorkerId,
-    tokens: Run,
-    /// Slices that have ended since the first one of all this was held back.
-    slices: u32,
-}
-
-/// Links, newest first.
-#[derive(Clone, Copy)]
-struct Run {
-    newest: *mut Link,
-    oldest: *mut Link,
-    len: u32,
-}
-
-impl Run {
-    const EMPTY: Run = Run { newest: ptr::null_mut(), oldest: ptr::null_mut(), len: 0 };
-
-    /// The link must be the caller's.
-    #[inline(always)]
-    fn push(&mut self, link: NonNull<Link>) {
-        if self.len == 0 {
-            self.oldest = link.as_ptr();
-        } else {
-            // SAFETY: the link is ours until the run is pushed. Relaxed: published by that.
-            unsafe { link.as_ref() }.next.store(self.newest, Ordering::Relaxed);
-        }
-        self.newest = link.as_ptr();
-        self.len += 1;
-    }
-}
-
-impl Outbox {
-    pub(super) fn new() -> Self {
-        Outbox { to: ptr::null(), envelopes: Run::EMPTY, worker: 0, tokens: Run::EMPTY, slices: 0 }
-    }
-
-    #[inline(always)]
-    fn is_empty(&self) -> bool {
-        self.envelopes.len == 0 && self.tokens.len == 0
-    }
+/// The bundle in it, if it is one (`bundle.rs`, rule 1).
+#[inline(always)]
+fn bundle_in(envelope: &Envelope) -> Option<&Bundle> {
+    if envelope.kind() == Kind::Event { envelope.get::<Box<Bundle>>().map(|bundle| &**bundle) } else { None }
 }
 
 impl Worker {
@@ -94,7 +44,7 @@ impl Worker {
                 self.settle(slot);
                 self.deliver(self.private(slot), envelope);
             }
-            Whose::Other(_) => self.hold_back(slot, envelope),
+            Whose::Other(_) => self.hold_back(slot, id.serial(), envelope),
         }
         Ok(())
     }
@@ -102,7 +52,7 @@ impl Worker {
     /// Sends a message to a live task, and pays for it (`current::send_message`). From user code.
     #[inline(never)]
     pub(crate) fn post(&self, slot: &Slot, serial: u64, mut envelope: Envelope) {
-        let price = 1 + (slot.queued() / 64).min(64) as i32;
+        let price = slot.price();
         envelope.address(serial);
         let entered = self.custody.enter();
         if self.observed {
@@ -124,7 +74,7 @@ impl Worker {
                 self.settle(slot);
                 self.deliver(self.private(slot), envelope);
             }
-            Whose::Other(_) => self.hold_back(slot, envelope),
+            Whose::Other(_) => self.hold_back(slot, serial, envelope),
         }
         if entered {
             self.custody.leave();
@@ -191,110 +141,69 @@ impl Worker {
         }
     }
 
-    /// Into the outbox.
-    fn hold_back(&self, slot: &Slot, envelope: Envelope) {
-        let urgent = envelope.kind() != Kind::Message || self.shared.idle.contains(slot.owner.id());
-        let link = envelope.into_link();
-        // SAFETY: `Worker` rule 1.
-        let full = unsafe {
-            self.outbox.with(|outbox| {
-                if outbox.is_empty() {
-                    outbox.slices = 0;
-                }
-                if !ptr::eq(outbox.to, slot) {
-                    self.push_envelopes(outbox);
-                    outbox.to = slot;
-                }
-                outbox.envelopes.push(link);
-                outbox.envelopes.len >= RUN
-            })
-        };
-        if full || urgent {
-            self.flush();
-        }
-    }
-
-    /// Pushes what is held back (rule 1).
-    #[inline(always)]
-    pub(crate) fn flush(&self) {
-        // SAFETY: `Worker` rule 1.
-        if unsafe { self.outbox.with(|outbox| !outbox.is_empty()) } {
-            self.flush_now();
-        }
-    }
-
-    /// A short slice has ended (rule 1).
-    #[inline(always)]
-    pub(super) fn flush_if_old(&self) {
-        // SAFETY: `Worker` rule 1.
-        let old = unsafe {
-            self.outbox.with(|outbox| {
-                outbox.slices += 1;
-                outbox.slices >= OLD && !outbox.is_empty()
-            })
-        };
-        if old {
-            self.flush_now();
-        }
-    }
-
-    #[inline(never)]
-    fn flush_now(&self) {
-        // SAFETY: `Worker` rule 1.
-        unsafe {
-            self.outbox.with(|outbox| {
-                self.push_envelopes(outbox);
-                self.push_tokens(outbox);
-            });
-        }
-    }
-
-    /// Pushes the envelopes; their receiver's token, if it is ours then, is held back.
-    fn push_envelopes(&self, outbox: &mut Outbox) {
-        let run = mem::replace(&mut outbox.envelopes, Run::EMPTY);
-        if run.len == 0 {
-            return;
-        }
-        self.metrics.remote.add(u64::from(run.len));
-        // SAFETY: slots live as long as `shared`.
-        let slot = unsafe { &*outbox.to };
-        outbox.to = ptr::null();
-        // SAFETY: the run is ours, linked from newest to oldest; slots stay mapped.
-        if unsafe { slot.remote.push(run.newest, run.oldest) } == Push::Quiet {
-            return;
-        }
-        let owner = slot.owner.id();
-        if outbox.worker != owner || outbox.tokens.len >= RUN {
-            self.push_tokens(outbox);
-            outbox.worker = owner;
-        }
-        // SAFETY: a slot is not at address 0.
-        outbox.tokens.push(unsafe { NonNull::new_unchecked(slot.token()) });
-    }
-
-    fn push_tokens(&self, outbox: &mut Outbox) {
-        let run = mem::replace(&mut outbox.tokens, Run::EMPTY);
-        if run.len > 0 {
-            self.shared.pass_tokens(run.newest, run.oldest, outbox.worker);
-        }
-    }
-
     /// Takes what others have pushed to a task of ours. `early`: the token is still under way.
     pub(super) fn drain_remote(&self, task: Private<'_>, early: bool) {
         let remote = &task.slot().remote;
         let mut link = if early { remote.take_early() } else { remote.take() };
-        let serial = task.slot().serial();
         while let Some(at) = NonNull::new(link) {
             // SAFETY: `take` made the run ours. Relaxed: as in `reverse`.
             link = unsafe { at.as_ref() }.next.load(Ordering::Relaxed);
             // SAFETY: envelopes are all that is pushed to slots.
             let envelope = unsafe { Envelope::from_link(at) };
-            if envelope.is_for(serial) {
-                self.put(task, envelope);
-            } else {
-                let to = TaskId::new(self.shared.slab.index_of(task.slot()), envelope.serial_before(serial));
-                self.dispose(to, envelope);
+            match bundle_in(&envelope) {
+                None => self.take_over(task, envelope),
+                Some(bundle) if bundle.is_plain_for(task.slot().serial()) => {
+                    let (before, len) = (task.slot().queued(), bundle.len() as u32);
+                    task.push_bundle(envelope, len);
+                    if before < self.alarm && before + len >= self.alarm {
+                        self.shared.hooks.long_queue(self.task_id(task.slot()), before + len);
+                    }
+                    if matches!(task.state(), State::Idle | State::Waiting) {
+                        self.enqueue(task);
+                    }
+                }
+                Some(_) => self.unpack(envelope, |envelope| self.take_over(task, envelope)),
             }
+        }
+    }
+
+    /// Takes the envelopes out of a bundle, if it is one; else it is passed on itself.
+    fn unpack(&self, envelope: Envelope, mut take: impl FnMut(Envelope)) {
+        let mut bundle = match envelope.take::<Box<Bundle>>() {
+            Ok(bundle) => bundle,
+            Err(envelope) => return take(envelope),
+        };
+        bundle.prefetch();
+        bundle.drain().for_each(take);
+        // SAFETY: `Worker` rule 1.
+        unsafe {
+            self.outbox.with(|outbox| {
+                if outbox.bundles.len() < KEEP_BUNDLES {
+                    outbox.bundles.push(bundle);
+                }
+            });
+        }
+    }
+
+    /// Moves the outer list, in which there is no signal, behind the inner one.
+    pub(super) fn splice(&self, task: Private<'_>) {
+        if task.has(BUNDLED) {
+            while let Some(envelope) = task.pop_outer() {
+                self.unpack(envelope, |envelope| task.push_inner(envelope));
+            }
+            task.clear(BUNDLED);
+        }
+        task.splice();
+    }
+
+    #[inline(always)]
+    fn take_over(&self, task: Private<'_>, envelope: Envelope) {
+        let serial = task.slot().serial();
+        if envelope.is_for(serial) {
+            self.put(task, envelope);
+        } else {
+            let to = TaskId::new(self.shared.slab.index_of(task.slot()), envelope.serial_before(serial));
+            self.dispose(to, envelope);
         }
     }
 
@@ -307,6 +216,9 @@ impl Worker {
                 self.shared.hooks.dead_letter(to, &envelope);
                 self.drop_outside(envelope);
             }
+            Kind::Event if bundle_in(&envelope).is_some() => {
+                self.unpack(envelope, |envelope| self.dispose(to, envelope));
+            }
             Kind::Event | Kind::Reply => self.drop_outside(envelope),
         }
     }
@@ -316,6 +228,24 @@ impl Worker {
     pub(crate) fn drain_inbox(&self) {
         let mut token = self.public.inbox.take();
         while let Some(at) = NonNull::new(token) {
+            // SAFETY: the inbox gave it to us.
+            if let Some(mut bundle) = unsafe { TokenBundle::from_link(at) } {
+                token = bundle.next();
+                bundle.prefetch();
+                for &slot in bundle.take() {
+                    // SAFETY: slots live as long as `shared`.
+                    self.see_to(unsafe { &*slot });
+                }
+                // SAFETY: `Worker` rule 1.
+                unsafe {
+                    self.outbox.with(|outbox| {
+                        if outbox.token_bundles.len() < KEEP_BUNDLES {
+                            outbox.token_bundles.push(bundle);
+                        }
+                    });
+                }
+                continue;
+            }
             // Before the token's task is seen to: after that its link may be used again.
             // SAFETY: the inbox gave it to us. Relaxed: acquired by `take`.
             token = unsafe { at.as_ref() }.next.load(Ordering::Relaxed);
@@ -323,17 +253,35 @@ impl Worker {
             let slot = unsafe { Slot::of_token(at) };
             if ptr::eq(slot, &raw const self.control) {
                 self.obey();
-                continue;
+            } else {
+                self.see_to(slot);
             }
-            match slot.owner.look(self.id) {
-                Whose::Mine => {}
-                Whose::Arriving => self.settle(slot),
-                Whose::Other(owner) => {
-                    self.shared.pass_token(slot, owner);
-                    continue;
-                }
-            }
-            self.drain_remote(self.private(slot), false);
+        }
+    }
+
+    /// For who holds a slot's token: sees to its mail, or passes the token on.
+    fn see_to(&self, slot: &Slot) {
+        match slot.owner.look(self.id) {
+            Whose::Mine => {}
+            Whose::Arriving => self.settle(slot),
+            Whose::Other(owner) => return self.shared.pass_token(slot, owner),
+        }
+        self.drain_remote(self.private(slot), false);
+    }
+
+    /// Gives back what an inbox holds that nobody will look at any more.
+    pub(super) fn discard_tokens(&self) {
+        if !self.public.inbox.has_tokens() {
+            return;
+        }
+        let mut token = self.public.inbox.take();
+        while let Some(at) = NonNull::new(token) {
+            // SAFETY: the inbox gave it to us.
+            token = match unsafe { TokenBundle::from_link(at) } {
+                Some(bundle) => bundle.next(),
+                // SAFETY: slots stay mapped. Relaxed: acquired by `take`.
+                None => unsafe { at.as_ref() }.next.load(Ordering::Relaxed),
+            };
         }
     }
 
@@ -373,7 +321,8 @@ impl Worker {
         let id = self.task_id(task.slot());
         while let Some(envelope) = task.pop_outer() {
             match envelope.kind() {
-                Kind::Message | Kind::Event => task.push_inner(envelope),
+                Kind::Message => task.push_inner(envelope),
+                Kind::Event => self.unpack(envelope, |envelope| task.push_inner(envelope)),
                 Kind::Reply => {
                     if task.awaits(envelope.tag()) {
                         task.put_answer(envelope);
@@ -385,7 +334,7 @@ impl Worker {
                     Handled::Done => {}
                     Handled::Deliver(event) => {
                         if event.kind() == Kind::Message {
-                            task.count(1);
+                            task.count_in(1);
                         }
                         task.push_inner(event);
                     }
@@ -422,7 +371,11 @@ impl Worker {
             };
             if let Some(envelope) = envelope {
                 if envelope.kind() == Kind::Message {
-                    task.count(-1);
+                    task.count_out();
+                } else if bundle_in(&envelope).is_some() {
+                    // The inner list is empty.
+                    self.unpack(envelope, |envelope| task.push_inner(envelope));
+                    continue;
                 }
                 return Some(envelope);
             }
@@ -463,7 +416,7 @@ impl Worker {
             // If it is doomed, signals that are not for it any more stay where they are.
             self.act_on_signals(task);
         } else {
-            task.splice();
+            self.splice(task);
         }
         // Code of users looks at the envelopes: the list is out of the slot meanwhile, and goes back even
         // if that code panics.
@@ -479,7 +432,7 @@ impl Worker {
         if let Some(envelope) = &found
             && envelope.kind() == Kind::Message
         {
-            task.count(-1);
+            task.count_out();
         }
         found
     }

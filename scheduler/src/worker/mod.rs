@@ -3,7 +3,8 @@
 //! | file | idea |
 //! |---|---|
 //! | `mod.rs` | the loop: find a task, run it, see what became of it |
-//! | `deliver.rs` | an envelope's way: straight, by outbox and token, into the private lists |
+//! | `deliver.rs` | an envelope's way: straight, or by remote queue and token, into the private lists |
+//! | `outbox.rs` | what is held back for tasks of other workers |
 //! | `wait.rs` | what a running task does to wait, and how it comes back |
 //! | `idle.rs` | nothing to run: spin, then sleep; in systematic mode, let time pass |
 //! | `stacks.rs` | free carriers: taking, keeping, ending them |
@@ -24,6 +25,7 @@ mod balance;
 mod control;
 mod deliver;
 mod idle;
+mod outbox;
 mod stacks;
 mod timers;
 mod wait;
@@ -135,7 +137,7 @@ pub(crate) struct Worker {
     stacks: Own<Vec<Stack>>,
     /// Carriers that tasks have kept.
     kept: Cell<usize>,
-    outbox: Own<deliver::Outbox>,
+    outbox: Own<outbox::Outbox>,
     /// Clock as last read, and how long ago that was.
     now: Cell<u64>,
     stopwatch: Stopwatch,
@@ -216,7 +218,7 @@ impl Worker {
             free_carriers: Own::new(Vec::new()),
             stacks: Own::new(Vec::new()),
             kept: Cell::new(0),
-            outbox: Own::new(deliver::Outbox::new()),
+            outbox: Own::new(outbox::Outbox::new()),
             now: Cell::new(now),
             stopwatch: Stopwatch::new(!shared.systematic),
             turn: Cell::new(0),
@@ -462,7 +464,8 @@ impl Worker {
         let used = self.slice - self.reductions.load(Ordering::Relaxed);
         // A moving average over some eight slices.
         self.usage.set(self.usage.get() + ((used.min(balance::LONG) - self.usage.get()) >> 3));
-        if used > LONG_SLICE {
+        // A dear send may have used it up in no time.
+        if used > LONG_SLICE && !self.stopwatch.is_fresh() {
             self.turn.set(CLOCK_INTERVAL);
             self.flush();
         } else {
@@ -653,6 +656,12 @@ impl Worker {
         unsafe { self.queue.with(|queue| queue.fresh()) }
     }
 
+    /// Tasks that were spawned here and have not run yet.
+    pub(crate) fn new_tasks(&self) -> usize {
+        // SAFETY: rule 1.
+        unsafe { self.queue.with(|queue| queue.new_len()) }
+    }
+
     pub(crate) fn queue_len(&self) -> usize {
         // SAFETY: rule 1.
         unsafe { self.queue.with(|queue| queue.len()) }
@@ -703,6 +712,7 @@ impl Drop for Worker {
         for carrier in unsafe { self.free_carriers.with(std::mem::take) } {
             carrier.leak();
         }
+        self.discard_tokens();
         while let Some(link) = NonNull::new(self.control.remote.take()) {
             let mut next = Some(link);
             while let Some(at) = next {

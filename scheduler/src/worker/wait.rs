@@ -163,7 +163,7 @@ impl Worker {
         loop {
             self.take_in(slot);
             if !task.has(SIGNALLED) {
-                task.splice();
+                self.splice(task);
             }
             if task.has_behind(position) {
                 return Wake::Ready;
