@@ -61,6 +61,15 @@ struct Pending {
     events: VecDeque<(Token, Happened)>,
     /// Sockets in active mode whose receiver's mailbox was full.
     later: Vec<Token>,
+    /// What is to be run here.
+    jobs: VecDeque<Arc<dyn Job>>,
+    /// The latest `wait` was for jobs only.
+    skipped: bool,
+}
+
+/// Something that a worker does when it has nothing to run, or next looks at its poller: see [`EventPoller::soon`].
+pub(crate) trait Job: Send + Sync {
+    fn run(self: Arc<Self>);
 }
 
 #[derive(Default)]
@@ -154,6 +163,12 @@ impl EventPoller {
         lock(&self.pending).events.push_back((token, Happened { bits }));
     }
 
+    /// Runs a job on this poller's worker, as soon as it has nothing else to do, or looks for events in any case. To be called
+    /// on that worker: another one would not be woken.
+    pub(crate) fn soon(&self, job: Arc<dyn Job>) {
+        lock(&self.pending).jobs.push_back(job);
+    }
+
     /// The same, after [`RETRY`].
     pub(crate) fn later(&self, token: Token) {
         lock(&self.pending).later.push(token);
@@ -166,8 +181,14 @@ impl Poller for EventPoller {
         let Ok(mut polling) = self.polling.try_lock() else { return };
         let (poll, events) = &mut *polling;
         let timeout = {
-            let pending = lock(&self.pending);
-            if !pending.events.is_empty() {
+            let mut pending = lock(&self.pending);
+            let only_looks = timeout.is_some_and(|time| time.is_zero());
+            pending.skipped = only_looks && !pending.jobs.is_empty() && !pending.skipped;
+            if pending.skipped {
+                // First the jobs, without a system call; the next look is a real one.
+                return;
+            }
+            if !pending.events.is_empty() || !pending.jobs.is_empty() {
                 Some(Duration::ZERO)
             } else if pending.later.is_empty() {
                 timeout
@@ -193,13 +214,18 @@ impl Poller for EventPoller {
             pending.events.push_back((event.token(), Happened { bits: crate::source::bits_of(event) }));
         }
         if waited || !pending.later.is_empty() {
-            let Pending { events, later } = &mut *pending;
+            let Pending { events, later, .. } = &mut *pending;
             events.extend(later.drain(..).map(|token| (token, Happened { bits: crate::source::READ })));
         }
     }
 
     fn dispatch(&self) {
         // As many as there are now: what they bring about has its turn the next time.
+        let count = lock(&self.pending).jobs.len();
+        for _ in 0..count {
+            let Some(job) = lock(&self.pending).jobs.pop_front() else { break };
+            job.run();
+        }
         let count = lock(&self.pending).events.len();
         for _ in 0..count {
             let Some((token, happened)) = lock(&self.pending).events.pop_front() else { break };
@@ -233,6 +259,11 @@ pub(crate) fn with<R>(f: impl FnOnce(&Arc<EventPoller>) -> io::Result<R>) -> Opt
             Err(_) => Err(io::Error::other("the worker has a poller of another kind")),
         }
     }))
+}
+
+/// The poller of the worker that this thread is, if it has one: its address.
+pub(crate) fn here() -> Option<usize> {
+    driver::poller_address()
 }
 
 /// An error if this thread runs a systematic scheduler.

@@ -5,6 +5,7 @@
 //! end as if the connection had been lost.
 
 use super::{
+    channel::{Channel, Kick},
     endpoint::{Answer, Endpoint, SpawnFor},
     handshake::Agreement,
     packet,
@@ -81,6 +82,7 @@ pub(crate) struct Waiting {
 pub(crate) struct Up {
     pub(crate) node: NodeId,
     pub(crate) creation: u64,
+    pub(crate) channel: Arc<Channel>,
     pub(crate) outgoing: Outgoing,
     pub(crate) relations: Relations,
     /// Numbers of types, by the place of their codec; `None`: the other does not take it.
@@ -201,6 +203,12 @@ impl Link {
         }
     }
 
+    pub(crate) fn heartbeat_gap(&self) -> Option<Duration> {
+        let channel = Arc::clone(&self.lock().up.as_ref()?.channel);
+        let pulse = channel.pulse.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(pulse.longest_gap())
+    }
+
     /// Is this incarnation gone for sure?
     pub(crate) fn verdict(&self, creation: u64) -> Option<DownReason> {
         (creation < self.lock().newest).then_some(DownReason::NodeRestarted)
@@ -228,21 +236,28 @@ impl Link {
     /// Takes cargo.
     pub(crate) fn route(&self, endpoint: &Endpoint, node: Option<NodeId>, cargo: Cargo) {
         let mut state = self.lock();
-        let result = if state.up.is_some() {
-            self.push(endpoint, &mut state, node, cargo)
-        } else {
+        if state.up.is_none() {
             state.waiting_bytes += cargo.size();
             state.waiting.push(Waiting { node, cargo });
-            Ok(())
-        };
-        let wake = !state.flush;
-        state.flush = true;
+            let wake = !std::mem::replace(&mut state.flush, true);
+            drop(state);
+            if wake {
+                self.tell(PeerMessage::Flush);
+            }
+            return;
+        }
+        let result = self.push(endpoint, &mut state, node, cargo);
+        let kick = state.up.as_ref().and_then(|up| {
+            let queued = up.outgoing.queued();
+            let needed = up.channel.is_kick_needed(queued) == Kick::Yes;
+            needed.then(|| (Arc::clone(&up.channel), queued))
+        });
         drop(state);
         if let Err((cargo, reason)) = result {
             self.fail(endpoint, cargo, &reason);
         }
-        if wake {
-            self.tell(PeerMessage::Flush);
+        if let Some((channel, queued)) = kick {
+            channel.kick(queued);
         }
     }
 
@@ -371,6 +386,7 @@ impl Link {
         settings: &Settings,
         agreement: &Agreement,
         node: NodeId,
+        channel: &Arc<Channel>,
     ) -> Vec<(Cargo, DownReason)> {
         let mut state = self.lock();
         let creation = agreement.peer.creation;
@@ -379,6 +395,7 @@ impl Link {
         state.up = Some(Up {
             node,
             creation,
+            channel: Arc::clone(channel),
             outgoing: Outgoing::new(settings, agreement),
             relations: Relations::default(),
             types: HashMap::new(),

@@ -349,6 +349,12 @@ impl Distribution {
         self.endpoint.counters(node)
     }
 
+    /// The longest time between two heartbeats of a node, since it is connected; `None`: it is not.
+    #[must_use]
+    pub fn heartbeat_gap(&self, node: &str) -> Option<std::time::Duration> {
+        self.endpoint.link(node).heartbeat_gap()
+    }
+
     fn ask(&self, node: &str, request: &Request, ancestry: Option<Ancestry>) -> Result<Pid, RemoteError> {
         let answer = self.endpoint.ask(node, request, ancestry).map_err(RemoteError::Call)?;
         let ((index, serial), creation) = answer.map_err(RemoteError::Refused)?;

@@ -313,6 +313,12 @@ pub fn tell(to: Pid, event: crate::Event) -> bool {
     crate::send::envelope(to, Envelope::event(event)).is_ok()
 }
 
+/// Does a local process belong to this worker? A hint: it may move.
+#[must_use]
+pub fn is_here(to: Pid) -> bool {
+    current::is_here(to.task())
+}
+
 /// Ends the wait of a process in [`park`].
 pub fn poke(to: Pid) {
     crate::send::signal(to, Signal::Poke);

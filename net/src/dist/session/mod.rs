@@ -206,6 +206,12 @@ impl Pulse {
         self.phi.beat(now);
     }
 
+    /// The longest time between two heartbeats that have come.
+    #[must_use]
+    pub fn longest_gap(&self) -> Duration {
+        self.phi.longest_gap()
+    }
+
     /// To be called each quarter of an interval. True: a heartbeat is due.
     ///
     /// # Errors
