@@ -71,6 +71,12 @@ pub fn with_poller<R>(
     })
 }
 
+/// Is this thread a worker?
+#[must_use]
+pub fn on_worker() -> bool {
+    current::on_worker()
+}
+
 /// Where the poller of this worker is, if it has one: to be compared, no more.
 #[must_use]
 pub fn poller_address() -> Option<usize> {

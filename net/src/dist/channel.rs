@@ -14,7 +14,7 @@
 //! No lock is held while anything is called that might wait, or run code of users.
 
 use super::{
-    inbound::{End, Reader},
+    inbound::{Come, End, Reader},
     link::Link,
     peer::PeerMessage,
     session::Pulse,
@@ -33,9 +33,11 @@ use std::{
 /// Bytes that wait when a sender does not leave them to its worker.
 const INLINE: usize = 64 * 1024;
 /// Bytes that are made into frames in one go.
-const PIECE: usize = 256 * 1024;
+const PIECE: usize = 64 * 1024;
+/// Pieces that are written before others have their turn.
+const WRITES: usize = 4;
 /// Pieces that are read before others have their turn.
-const PIECES: usize = 8;
+const READS: usize = 8;
 /// So many times nothing was read for the worker that reads: it is the wrong one.
 const ASTRAY: usize = 8;
 
@@ -72,6 +74,8 @@ pub(crate) struct Channel {
     wanted: AtomicBool,
     /// The poller that has promised to write: its address.
     promised: AtomicUsize,
+    /// There was no room in the socket: senders need not try.
+    blocked: AtomicBool,
     /// Reads in a row that had nothing for the worker that did it.
     astray: AtomicUsize,
 }
@@ -101,6 +105,7 @@ impl Channel {
             writer: Mutex::new(Writer { out: unsent, ..Writer::default() }),
             wanted: AtomicBool::new(false),
             promised: AtomicUsize::new(0),
+            blocked: AtomicBool::new(false),
             astray: AtomicUsize::new(0),
         })
     }
@@ -119,6 +124,7 @@ impl Channel {
 
     /// An event of the socket.
     fn happened(self: &Arc<Self>) {
+        self.blocked.store(false, Ordering::SeqCst);
         if driver::is_dispatching() {
             Arc::clone(self).run();
         } else {
@@ -131,31 +137,37 @@ impl Channel {
         // Relaxed: who has promised looks again after it has taken the promise back.
         self.wanted.store(true, Ordering::Relaxed);
         let promised = self.promised.load(Ordering::Relaxed);
+        if self.blocked.load(Ordering::Relaxed) {
+            return Kick::No;
+        }
         let here = promised != 0 && poller::here() == Some(promised);
         if here && queued < INLINE { Kick::No } else { Kick::Yes }
     }
 
     /// See rule 1. Not under the link's lock.
     pub(crate) fn kick(self: &Arc<Self>, queued: usize) {
-        if queued >= INLINE {
+        if queued >= INLINE || !driver::on_worker() {
             return self.flush();
         }
+        self.flush_later();
+    }
+
+    /// This worker writes soon; or the peer process.
+    fn flush_later(self: &Arc<Self>) {
         let promise = |poller: &Arc<EventPoller>| {
             self.promised.store(Arc::as_ptr(poller).addr(), Ordering::Relaxed);
             poller.soon(Arc::clone(self) as Arc<dyn Job>);
             Ok(())
         };
-        match poller::with(promise) {
-            Some(Ok(())) => {}
-            // Systematic mode.
-            Some(Err(_)) => self.link.tell(PeerMessage::Flush),
-            None => self.flush(),
+        // Systematic mode has no pollers.
+        if !matches!(poller::with(promise), Some(Ok(()))) {
+            self.link.tell(PeerMessage::Flush);
         }
     }
 
-    /// Writes what there is to write, as far as there is room.
-    pub(crate) fn flush(&self) {
-        loop {
+    /// Writes what there is to write, as far as there is room; not for long.
+    pub(crate) fn flush(self: &Arc<Self>) {
+        for _ in 0..WRITES {
             let mut writer = match self.writer.try_lock() {
                 Ok(writer) => writer,
                 Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
@@ -182,16 +194,18 @@ impl Channel {
                 return;
             }
         }
+        self.flush_later();
     }
 
     fn write(&self, writer: &mut Writer) -> io::Result<()> {
-        loop {
+        for _ in 0..WRITES {
             if writer.written == writer.out.len() {
                 writer.out.clear();
                 writer.written = 0;
                 if let Some(up) = &mut self.link.lock().up
                     && up.channel.number == self.number
                 {
+                    up.outgoing.tell_time(engset_runtime::now());
                     up.outgoing.produce(&mut writer.out, PIECE);
                 }
                 if writer.out.is_empty() {
@@ -201,11 +215,18 @@ impl Channel {
             match self.stream.write(&[IoSlice::new(&writer.out[writer.written..])]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => writer.written += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                // An event that comes from now on takes the mark back; one that came before makes the second try succeed.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if self.blocked.swap(true, Ordering::SeqCst) {
+                        return Ok(());
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
+        self.wanted.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Reads and delivers what is there. True: there may be more.
@@ -224,7 +245,7 @@ impl Channel {
                 }
             }
         };
-        let result = reader.read(self, PIECES);
+        let result = reader.read(self, READS);
         let went_astray = reader.take_astray();
         driver::flush();
         if let Some(astray) = went_astray {
@@ -251,7 +272,7 @@ impl Channel {
             return Ok(());
         };
         drop(place);
-        let result = reader.take_in(self, bytes);
+        let result = reader.take_in(self, Come::Bytes(bytes));
         *lock(&self.place) = Place::Here(reader);
         result
     }

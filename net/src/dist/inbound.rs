@@ -23,9 +23,18 @@ use std::{
 };
 
 /// Bytes that are read in one go.
-const PIECE: usize = 128 * 1024;
+const PIECE: usize = 32 * 1024;
+/// Messages after which others have their turn: those who get them, first of all.
+const ENOUGH: usize = 512;
 /// Messages in a row that cannot be decoded, after which the connection is closed.
 const TOO_MANY: u32 = 100;
+
+/// Where bytes are that have come.
+pub(crate) enum Come<'a> {
+    Bytes(&'a [u8]),
+    /// In the space that the session has given for them.
+    Filled(usize),
+}
 
 /// The reading half of a connection. One has it at a time (`channel.rs`, rule 2).
 pub(crate) struct Reader {
@@ -35,7 +44,6 @@ pub(crate) struct Reader {
     incoming: Incoming,
     types: Vec<Known>,
     undecodable: u32,
-    buffer: Vec<u8>,
     /// Messages for processes of the worker that reads, and for others.
     here: usize,
     elsewhere: usize,
@@ -43,17 +51,7 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(crate) fn new(endpoint: Arc<Endpoint>, link: Arc<Link>, node: NodeId, incoming: Incoming) -> Self {
-        Reader {
-            endpoint,
-            link,
-            node,
-            incoming,
-            types: Vec::new(),
-            undecodable: 0,
-            buffer: Vec::new(),
-            here: 0,
-            elsewhere: 0,
-        }
+        Reader { endpoint, link, node, incoming, types: Vec::new(), undecodable: 0, here: 0, elsewhere: 0 }
     }
 
     /// Has all that has come since the last question been for processes of other workers? `None`: nothing has come.
@@ -64,30 +62,22 @@ impl Reader {
 
     /// Reads at most so many pieces. True: there may be more.
     pub(crate) fn read(&mut self, channel: &Channel, pieces: usize) -> Result<bool, End> {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.resize(PIECE, 0);
-        let mut result = Ok(true);
         for _ in 0..pieces {
-            match channel.stream.read(&mut buffer) {
-                Ok(0) => result = Err(End::Io(io::ErrorKind::UnexpectedEof.into())),
-                Ok(count) => {
-                    if let Err(end) = self.take_in(channel, &buffer[..count]) {
-                        result = Err(end);
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => result = Ok(false),
+            match channel.stream.read(self.incoming.space(PIECE)) {
+                Ok(0) => return Err(End::Io(io::ErrorKind::UnexpectedEof.into())),
+                Ok(count) => self.take_in(channel, Come::Filled(count))?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => result = Err(End::Io(error)),
+                Err(error) => return Err(End::Io(error)),
             }
-            if !matches!(result, Ok(true)) {
+            if self.here + self.elsewhere > ENOUGH {
                 break;
             }
         }
-        self.buffer = buffer;
-        result
+        Ok(true)
     }
 
-    pub(crate) fn take_in(&mut self, channel: &Channel, bytes: &[u8]) -> Result<(), End> {
+    pub(crate) fn take_in(&mut self, channel: &Channel, come: Come<'_>) -> Result<(), End> {
         let now = now();
         let beat = |is_ping: bool| {
             let mut pulse = channel.pulse.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -106,11 +96,15 @@ impl Reader {
             elsewhere,
             error: None,
         };
-        let result = incoming.receive(bytes, &mut |input| match input {
+        let mut on = |input: Input<'_>| match input {
             Input::Control(Control::Ping) => beat(true),
             Input::Control(control) => inbound.control(control),
             Input::Packet(bytes) => inbound.packet(bytes),
-        });
+        };
+        let result = match come {
+            Come::Bytes(bytes) => incoming.receive(bytes, &mut on),
+            Come::Filled(count) => incoming.filled(count, &mut on),
+        };
         let error = inbound.error.take();
         result.map_err(End::Session)?;
         if let Some(bytes) = incoming.take_credit()
@@ -182,6 +176,7 @@ impl Inbound<'_> {
             // Seen before.
             Control::Ping | Control::Goodbye { .. } => {}
             Control::Credit { bytes } => {
+                up.outgoing.tell_time(now());
                 if let Err(error) = up.outgoing.credit(bytes) {
                     self.error.get_or_insert(error);
                 }
@@ -239,7 +234,7 @@ impl Inbound<'_> {
         let (from, to) = (packet.from.map(|task| self.there(task)), self.here(packet.to));
         let op = match packet.body {
             Body::Message { type_id, patience, alias, calls, bytes } => {
-                return self.message(from, to, type_id, patience, alias, &calls, bytes);
+                return self.message(to, type_id, patience, alias, &calls, bytes);
             }
             Body::Answer { reference, bytes } => {
                 // Unknown: its caller was told before that the connection was lost.
@@ -311,7 +306,6 @@ impl Inbound<'_> {
     #[allow(clippy::too_many_arguments, reason = "they are the fields of a message")]
     fn message(
         &mut self,
-        from: Option<Pid>,
         to: Pid,
         type_id: u32,
         patience: Option<u32>,
@@ -334,10 +328,10 @@ impl Inbound<'_> {
         let result = match known {
             Known::Codec(codec) => match nesting::check(bytes, self.endpoint.nesting()) {
                 Ok(()) => {
-                    let op = Op::Message { codec, body: bytes.to_vec(), patience, alias, calls: Vec::new() };
                     let calls: Vec<(Pid, u64)> =
                         calls.iter().map(|(caller, call)| (self.there(*caller), *call)).collect();
-                    guarded(|| remote::deliver_calls(Parcel { from, to, op }, &calls))
+                    let incoming = remote::Incoming { codec, body: bytes, patience, alias, calls: &calls };
+                    guarded(|| remote::deliver_message(to, incoming))
                 }
                 Err(error) => Err(remote::Undelivered::Undecodable(error.to_string())),
             },

@@ -221,7 +221,7 @@ impl Distribution {
         let features = if settings.compress { feature::LZ4 } else { 0 };
         let identity = Identity { cluster, name: name.clone(), creation, features, limits };
         let parts = Parts { home: node.id(), identity, secret, settings, nesting, addresses, transport };
-        let endpoint = Arc::new(Endpoint::new(parts));
+        let endpoint = Endpoint::new(parts);
         let of_manager = Arc::clone(&endpoint);
         remote::join(node.id(), name.into(), creation, Arc::clone(&endpoint) as _);
         let manager = Builder::new()
