@@ -12,8 +12,13 @@
 //! | `endpoint`, `node` | a node among nodes; the interface |
 //! | [`transport`], [`tcp`], [`simulation`] | what moves bytes: sockets, or a simulated network |
 //!
+//! With the feature `tls` there are nodes whose connections are encrypted (`tls`), with `certs` the certificates for them, and the program
+//! `engset-certs` that makes them.
+//!
 //! `net/PROTOCOL.md` is the text for who wants to write another implementation.
 
+#[cfg(feature = "certs")]
+pub mod certs;
 mod channel;
 mod endpoint;
 pub mod frame;
@@ -31,6 +36,8 @@ pub mod session;
 mod shake;
 pub mod simulation;
 pub mod tcp;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod transport;
 mod wire;
 

@@ -34,6 +34,16 @@ pub fn join(
     config: Config,
     listen: SocketAddr,
 ) -> Result<(Distribution, SocketAddr), JoinError> {
+    join_through(node, config, listen, |tcp| tcp)
+}
+
+/// The same with a transport around it.
+pub(crate) fn join_through(
+    node: &Node,
+    config: Config,
+    listen: SocketAddr,
+    around: impl FnOnce(Arc<dyn Transport>) -> Arc<dyn Transport>,
+) -> Result<(Distribution, SocketAddr), JoinError> {
     config.get_secret().check(listen.ip()).map_err(JoinError::WeakSecret)?;
     let listener = TcpListener::bind(listen).map_err(JoinError::Transport)?;
     let address = listener.local_addr().map_err(JoinError::Transport)?;
@@ -42,7 +52,7 @@ pub fn join(
         accept: OnceLock::new(),
         acceptor: Mutex::default(),
     });
-    let distribution = Distribution::join_with(node, config, Arc::clone(&tcp) as _)?;
+    let distribution = Distribution::join_with(node, config, around(Arc::clone(&tcp) as _))?;
     if let Some(accept) = tcp.accept.get().cloned() {
         let acceptor = Builder::new()
             .spawn_on(node, move |_: Mailbox<()>| take_connections(&listener, &accept))
