@@ -182,14 +182,21 @@ pub const WORKLOADS: &[Workload] = &[
     Workload {
         name: "remote_pingpong",
         about: "two OS processes, a node in each; one message in flight between them",
-        keys: &[Key::number("n", 100_000, "round trips")],
+        keys: &[
+            Key::number("n", 100_000, "round trips"),
+            Key::number("nodes", 0, "more nodes that are connected with the other one"),
+        ],
         run: remote::pingpong,
         silent: false,
     },
     Workload {
         name: "remote_stream",
         about: "n messages from a node to one in another OS process, which answers after the last",
-        keys: &[Key::number("n", 2_000_000, "messages"), Key::number("size", 16, "bytes of each")],
+        keys: &[
+            Key::number("n", 2_000_000, "messages"),
+            Key::number("size", 16, "bytes of each"),
+            Key::number("nodes", 0, "more nodes that are connected with the other one"),
+        ],
         run: remote::stream,
         silent: false,
     },

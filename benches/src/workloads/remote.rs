@@ -5,7 +5,7 @@ use crate::{
     options::Options,
 };
 use engset::{
-    Address, Mailbox, Node, Reply,
+    Address, Config as NodeConfig, Mailbox, Node, Reply,
     dist::{Config, Distribution, Secret, tcp},
     register_mailbox,
     remote::{Bytes, Remote, register},
@@ -116,11 +116,40 @@ fn find_name(distribution: &Distribution, other: SocketAddr, name: &str) -> Addr
     }
 }
 
+/// More nodes in this OS process that are connected with the other one.
+struct Crowd(Vec<Node>);
+
+impl Crowd {
+    fn start(count: u64, other: SocketAddr) -> Self {
+        let nodes = (0..count).map(|number| {
+            let started = Node::start(NodeConfig::new().workers(1_usize));
+            let node = started.unwrap_or_else(|error| panic!("a node more: {error}"));
+            let distribution = join(&node, &format!("crowd{number}"), free_address());
+            let connected = first_process(&node, move |_: Mailbox<u64>| {
+                let worker = find(&distribution, other);
+                worker.call(Job::Call)
+            });
+            assert!(matches!(connected, Ok(Ok(_))), "a node more is connected");
+            node
+        });
+        Crowd(nodes.collect())
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        for node in &self.0 {
+            assert!(node.stop(), "a node more stops");
+        }
+    }
+}
+
 pub(super) fn pingpong(node: &Node, options: &Options) -> Result<Vec<Figure>, Failure> {
     let n = options.number("n");
     let other = Other::start(node);
     let distribution = join(node, "bench", free_address());
     let address = other.1;
+    let _crowd = Crowd::start(options.number("nodes"), address);
     let (time, ()) = first_process(node, move |mut mailbox: Mailbox<u64>| {
         let (worker, me) = (find(&distribution, address), mailbox.address());
         let mut trip = |number| {
@@ -138,6 +167,7 @@ pub(super) fn stream(node: &Node, options: &Options) -> Result<Vec<Figure>, Fail
     let other = Other::start(node);
     let distribution = join(node, "bench", free_address());
     let address = other.1;
+    let _crowd = Crowd::start(options.number("nodes"), address);
     let (time, count) = first_process(node, move |mut mailbox: Mailbox<u64>| {
         let (worker, me) = (find(&distribution, address), mailbox.address());
         worker.send(Job::End(me));
