@@ -1,5 +1,7 @@
 //! Makes a cluster's authority and its nodes' certificates.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program at the command line")]
+
 use engset_net::dist::certs::Authority;
 use std::{
     error::Error,
