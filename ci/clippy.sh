@@ -5,3 +5,4 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo clippy --workspace --all-targets -- -D warnings
 cargo clippy -p engset-benches --features peers -- -D warnings
+cargo clippy -p engset-net --all-targets --features certs -- -D warnings

@@ -2,7 +2,7 @@
 
 use super::{
     handshake::{Admission, Identity, Refusal, simultaneous},
-    link::{Cargo, Link, LinkCounters},
+    link::{Link, LinkCounters},
     peer::{self, PeerMessage},
     secret::Secret,
     session::Settings,
@@ -12,14 +12,14 @@ use super::{
 };
 use engset_runtime::{
     Address, Builder, DownReason, Event, Mailbox, NodeId, Pid, Priority, now,
-    remote::{self, Ancestry, Parcel, PendingCall, Router},
+    remote::{self, Ancestry, Parcel, PendingCall, Router, Way},
 };
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -103,7 +103,7 @@ pub(crate) struct Endpoint {
     transport: Arc<dyn Transport>,
     manager: OnceLock<Address<ManagerMessage>>,
     links: RwLock<BTreeMap<Arc<str>, Arc<Link>>>,
-    nodes: RwLock<HashMap<NodeId, (Arc<Link>, u64)>>,
+    own: Weak<Endpoint>,
     pending: Mutex<HashMap<(Pid, u64), Pending>>,
     watchers: Mutex<Vec<Pid>>,
     entries: RwLock<HashMap<String, Entry>>,
@@ -125,9 +125,9 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Endpoint {
-    pub(crate) fn new(parts: Parts) -> Self {
+    pub(crate) fn new(parts: Parts) -> Arc<Self> {
         let Parts { home, identity, secret, settings, nesting, addresses, transport } = parts;
-        Endpoint {
+        Arc::new_cyclic(|own| Endpoint {
             home,
             identity,
             secret,
@@ -137,12 +137,12 @@ impl Endpoint {
             transport,
             manager: OnceLock::new(),
             links: RwLock::default(),
-            nodes: RwLock::default(),
+            own: own.clone(),
             pending: Mutex::default(),
             watchers: Mutex::default(),
             entries: RwLock::default(),
             half_open: AtomicUsize::new(0),
-        }
+        })
     }
 
     pub(crate) fn home(&self) -> NodeId {
@@ -254,17 +254,6 @@ impl Endpoint {
         remote::node_id(self.home, name, creation)
     }
 
-    fn of_node(&self, node: NodeId) -> Option<(Arc<Link>, u64)> {
-        if let Some((link, creation)) = self.nodes.read().unwrap_or_else(PoisonError::into_inner).get(&node) {
-            return Some((Arc::clone(link), *creation));
-        }
-        let (name, creation) = remote::identity(node)?;
-        let link = self.link(&name);
-        let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
-        nodes.insert(node, (Arc::clone(&link), creation));
-        Some((link, creation))
-    }
-
     pub(crate) fn address_of(&self, name: &str) -> String {
         match self.addresses.get(name) {
             Some(address) => address.clone(),
@@ -284,7 +273,7 @@ impl Endpoint {
     pub(crate) fn admission(&self, peer: &Identity) -> Admission {
         let link = self.link(&peer.name);
         let state = link.lock();
-        if peer.creation < state.newest {
+        if peer.creation < link.newest.load(Ordering::Acquire) {
             return Admission::Refuse(Refusal::Stale);
         }
         match &state.up {
@@ -373,7 +362,7 @@ impl Endpoint {
             if let Some(ancestry) = ancestry {
                 self.expect_child(call, &link.name, ancestry);
             }
-            link.route(self, None, Cargo::Request { call, bytes });
+            link.route_request(self, call, bytes);
         })
     }
 
@@ -421,18 +410,28 @@ impl Drop for HalfOpen<'_> {
 }
 
 impl Router for Endpoint {
-    fn verdict(&self, node: NodeId) -> Option<DownReason> {
-        let (link, creation) = self.of_node(node)?;
-        link.verdict(creation)
+    fn way(&self, node: NodeId, name: &str, creation: u64) -> Arc<dyn Way> {
+        Arc::new(LinkWay { endpoint: self.own.clone(), link: self.link(name), node, creation })
+    }
+}
+
+/// The way to one incarnation of another node.
+struct LinkWay {
+    /// Threads remember ways: that must not keep a node.
+    endpoint: Weak<Endpoint>,
+    link: Arc<Link>,
+    node: NodeId,
+    creation: u64,
+}
+
+impl Way for LinkWay {
+    fn verdict(&self) -> Option<DownReason> {
+        self.link.verdict(self.creation)
     }
 
-    fn admit(&self, node: NodeId, from: Option<Pid>, size: usize, may_wait: bool) -> bool {
-        self.of_node(node).is_none_or(|(link, _)| link.admit(from, size, may_wait))
-    }
-
-    fn route(&self, node: NodeId, parcel: Parcel) {
-        if let Some((link, _)) = self.of_node(node) {
-            link.route(self, Some(node), Cargo::Parcel(parcel));
+    fn route(&self, parcel: Parcel, may_wait: bool) {
+        if let Some(endpoint) = self.endpoint.upgrade() {
+            self.link.route_parcel(&endpoint, self.node, parcel, may_wait);
         }
     }
 }

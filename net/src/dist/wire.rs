@@ -109,7 +109,14 @@ fn read_option(bytes: &mut &[u8]) -> Result<Option<u64>, PacketError> {
 
 impl<'a> Packet<'a> {
     /// Appends it.
-    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+    #[cfg(test)]
+    fn write(&self, out: &mut Vec<u8>) {
+        let tail = self.write_head(out);
+        out.extend_from_slice(tail);
+    }
+
+    /// Appends it, but for the bytes that it returns.
+    pub(crate) fn write_head(&self, out: &mut Vec<u8>) -> &'a [u8] {
         let kind = match &self.body {
             Body::Message { .. } => 1,
             Body::Answer { .. } => 2,
@@ -143,11 +150,11 @@ impl<'a> Packet<'a> {
                     write_task(out, *caller);
                     write_number(out, *reference);
                 }
-                out.extend_from_slice(bytes);
+                return bytes;
             }
             Body::Answer { reference, bytes } | Body::Request { reference, bytes } => {
                 write_number(out, *reference);
-                out.extend_from_slice(bytes);
+                return bytes;
             }
             Body::Broken { reference, down } => {
                 write_number(out, *reference);
@@ -168,6 +175,7 @@ impl<'a> Packet<'a> {
                 packet::encode(out, reason);
             }
         }
+        &[]
     }
 
     /// Reads one.
