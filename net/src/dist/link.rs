@@ -5,7 +5,7 @@
 //! end as if the connection had been lost.
 
 use super::{
-    endpoint::{Answer, Endpoint, SpawnFor},
+    endpoint::{Answer, Endpoint},
     handshake::Agreement,
     packet,
     peer::PeerMessage,
@@ -14,8 +14,8 @@ use super::{
     wire::{Body, Packet, Task},
 };
 use engset_runtime::{
-    Address, DownReason, NodeId, Pid,
-    remote::{self, Ancestry, Codec, Op, Parcel, PendingCall},
+    Address, DownReason, NodeId, Pid, Undecodable,
+    remote::{self, Ancestry, Codec, Op, Parcel, PendingCall, SpawnFor},
 };
 use std::{
     collections::HashMap,
@@ -83,8 +83,8 @@ pub(crate) struct Up {
     pub(crate) creation: u64,
     pub(crate) outgoing: Outgoing,
     pub(crate) relations: Relations,
-    /// Numbers of types, by the place of their codec; `None`: the other does not take it.
-    types: HashMap<usize, Option<u32>>,
+    /// Numbers of types, by the place of their codec; or why the other does not take it.
+    types: HashMap<usize, Result<u32, Undecodable>>,
     announced: Vec<&'static Codec>,
 }
 
@@ -268,7 +268,7 @@ impl Link {
             }
             Cargo::Parcel(parcel) => {
                 if parcel.from.is_some_and(|from| from.node() != home)
-                    && !matches!(parcel.op, Op::Message { .. })
+                    && !matches!(parcel.op, Op::Message { .. } | Op::Named { .. })
                 {
                     return Err((cargo, DownReason::NoConnection));
                 }
@@ -306,14 +306,17 @@ impl Link {
     fn body<'a>(&self, endpoint: &Endpoint, up: &mut Up, parcel: &'a Parcel) -> Option<Body<'a>> {
         Some(match &parcel.op {
             Op::Message { codec, body, patience, alias, calls } => {
-                let Some(type_id) = up.number(codec) else {
-                    add(&self.counts.dropped);
-                    calls.iter().for_each(|call| call.broken(None));
-                    return None;
-                };
-                calls.iter().for_each(|call| endpoint.expect(*call, &self.name));
-                let calls = calls.iter().map(|call| (task(call.caller), call.reference)).collect();
+                let type_id = self.number(up, codec, calls)?;
+                let calls = self.expected(endpoint, calls);
                 Body::Message { type_id, patience: *patience, alias: *alias, calls, bytes: body }
+            }
+            Op::Named { name, codec, body, patience, calls } => {
+                let type_id = self.number(up, codec, calls)?;
+                let calls = self.expected(endpoint, calls);
+                Body::Named { name, type_id, patience: *patience, calls, bytes: body }
+            }
+            Op::Undecodable { reference, why } => {
+                Body::Undecodable { reference: *reference, why: why.clone() }
             }
             Op::Answer { reference, body } => Body::Answer { reference: *reference, bytes: body },
             Op::Broken { reference, down } => Body::Broken { reference: *reference, down: down.clone() },
@@ -331,6 +334,24 @@ impl Link {
         })
     }
 
+    /// The number of a message's type. `None`: the other does not take it, and the callers have been told.
+    fn number(&self, up: &mut Up, codec: &'static Codec, calls: &[PendingCall]) -> Option<u32> {
+        match up.number(codec) {
+            Ok(number) => Some(number),
+            Err(why) => {
+                add(&self.counts.dropped);
+                calls.iter().for_each(|call| call.undecodable(why.clone()));
+                None
+            }
+        }
+    }
+
+    /// Calls whose answers will come over this link, as they are told to the other.
+    fn expected(&self, endpoint: &Endpoint, calls: &[PendingCall]) -> Vec<(Task, u64)> {
+        calls.iter().for_each(|call| endpoint.expect(*call, &self.name));
+        calls.iter().map(|call| (task(call.caller), call.reference)).collect()
+    }
+
     /// Cargo that cannot be brought: who waits for it is told. Not under the lock.
     pub(crate) fn fail(&self, endpoint: &Endpoint, cargo: Cargo, reason: &DownReason) {
         let parcel = match cargo {
@@ -342,7 +363,7 @@ impl Link {
         };
         let Parcel { from, to, op } = parcel;
         let back = match op {
-            Op::Message { calls, .. } => {
+            Op::Message { calls, .. } | Op::Named { calls, .. } => {
                 add(&self.counts.dropped);
                 for call in calls {
                     endpoint.forget(&call);
@@ -471,21 +492,24 @@ impl State {
 
 impl Up {
     /// The number of a type on this connection; it is announced before it is used.
-    fn number(&mut self, codec: &'static Codec) -> Option<u32> {
+    fn number(&mut self, codec: &'static Codec) -> Result<u32, Undecodable> {
         let (types, announced, outgoing) = (&mut self.types, &mut self.announced, &mut self.outgoing);
-        *types.entry(std::ptr::from_ref(codec).addr()).or_insert_with(|| {
+        let number = types.entry(std::ptr::from_ref(codec).addr()).or_insert_with(|| {
             let id = announced.len() as u32;
             announced.push(codec);
             let (name, fingerprint) = (codec.name().to_owned(), codec.fingerprint());
             outgoing.control(&Control::Type { id, name, fingerprint });
-            Some(id)
-        })
+            Ok(id)
+        });
+        number.clone()
     }
 
-    /// The other does not take a type.
-    pub(crate) fn refuse(&mut self, id: u32) -> Option<&'static Codec> {
+    /// The other does not take a type, which has this fingerprint there.
+    pub(crate) fn refuse(&mut self, id: u32, there: u64) -> Option<&'static Codec> {
         let codec = *self.announced.get(id as usize)?;
-        self.types.insert(std::ptr::from_ref(codec).addr(), None);
+        let name = codec.name().to_owned();
+        let why = Undecodable::DifferentType { name, sent: codec.fingerprint(), read: there };
+        self.types.insert(std::ptr::from_ref(codec).addr(), Err(why));
         Some(codec)
     }
 
@@ -499,15 +523,16 @@ impl Cargo {
     fn size(&self) -> usize {
         match self {
             Cargo::Request { bytes, .. } => bytes.len(),
-            Cargo::Parcel(Parcel { op: Op::Message { body, .. } | Op::Answer { body, .. }, .. }) => {
-                body.len() + 32
-            }
+            Cargo::Parcel(Parcel {
+                op: Op::Message { body, .. } | Op::Named { body, .. } | Op::Answer { body, .. },
+                ..
+            }) => body.len() + 32,
             Cargo::Parcel(_) => 32,
         }
     }
 
     fn is_message(&self) -> bool {
-        matches!(self, Cargo::Parcel(Parcel { op: Op::Message { .. }, .. }))
+        matches!(self, Cargo::Parcel(Parcel { op: Op::Message { .. } | Op::Named { .. }, .. }))
     }
 }
 

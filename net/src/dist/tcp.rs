@@ -41,6 +41,7 @@ pub fn join(
     config.get_secret().check(listen.ip()).map_err(JoinError::WeakSecret)?;
     let listener = net::TcpListener::bind(listen).map_err(JoinError::Transport)?;
     let address = listener.local_addr().map_err(JoinError::Transport)?;
+    let config = config.listening(address)?;
     let tcp = Tcp::new(listener, config.get_secret().clone()).map_err(JoinError::Transport)?;
     Ok((Distribution::join_with(node, config, Arc::new(tcp))?, address))
 }

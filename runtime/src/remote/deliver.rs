@@ -69,7 +69,12 @@ pub fn deliver_calls(parcel: Parcel, calls: &[(Pid, u64)]) -> Result<(), Undeliv
             }
             return deliver_message(to, message, alias, calls);
         }
-        Op::Answer { .. } => return Ok(()),
+        // Answers go another way, and who has a name was found before.
+        Op::Answer { .. } | Op::Named { .. } => return Ok(()),
+        Op::Undecodable { reference, why } => {
+            call::break_off(to, Broken::undecodable(reference, why));
+            return Ok(());
+        }
         Op::Broken { reference, down } => {
             let broken = match down {
                 Some(reason) => Broken::down(reference, reason),
@@ -97,6 +102,13 @@ pub fn deliver_calls(parcel: Parcel, calls: &[(Pid, u64)]) -> Result<(), Undeliv
     };
     send::signal(to, signal);
     Ok(())
+}
+
+/// A message that nobody gets. The `Reply`s in it are dropped, which tells callers on third nodes; the bytes must have been looked at.
+pub fn discard(codec: &'static super::Codec, body: &[u8]) {
+    if let Ok(message) = codec.decode(body) {
+        current::drop_outside(message);
+    }
 }
 
 fn deliver_message(
