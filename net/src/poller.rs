@@ -7,8 +7,11 @@
 //!    (the closures of active mode, the wakers of futures).
 //! 3. A token names a place in the table and its use; an event for a socket that has gone finds nothing.
 //! 4. Sockets are closed without being taken out of the epoll: closing does that. They are taken out of the table.
+//! 5. Where question and answer follow each other quickly, a wait begins with some looks: to be woken takes longer than to look,
+//!    and between two looks others have the processor. It is given up as soon as events come more slowly.
 
 use crate::source::Source;
+use engset_runtime::now;
 use engset_scheduler::driver::{self, Poller};
 use mio::{Events, Interest, Poll, Registry, Token, Waker, unix::SourceFd};
 use rustix::{
@@ -28,6 +31,10 @@ use std::{
 const EVENTS: usize = 256;
 /// Pause before data are offered again to a mailbox that was full.
 const RETRY: Duration = Duration::from_millis(1);
+/// An event within this time has come soon.
+const SOON: Duration = Duration::from_micros(40);
+/// Waits in a row that end soon before a wait begins with looks.
+const BRISK: u32 = 8;
 /// The waker's token.
 const WAKE: Token = Token(usize::MAX);
 /// The alarm's token: the least of ours.
@@ -47,7 +54,7 @@ pub(crate) struct Happened {
 
 /// See the head of this file.
 pub(crate) struct EventPoller {
-    polling: Mutex<(Poll, Events)>,
+    polling: Mutex<Polling>,
     registry: Registry,
     waker: Waker,
     /// For waits that are shorter than the epoll can count.
@@ -56,11 +63,51 @@ pub(crate) struct EventPoller {
     pending: Mutex<Pending>,
 }
 
+struct Polling {
+    poll: Poll,
+    events: Events,
+    /// Waits in a row that an event has ended soon (rule 5).
+    brisk: u32,
+}
+
+impl Polling {
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let waits = timeout.is_none_or(|time| time >= Duration::from_millis(1));
+        if !waits {
+            return self.poll.poll(&mut self.events, timeout);
+        }
+        let start = now();
+        if self.brisk >= BRISK {
+            while now().saturating_sub(start) < SOON {
+                self.poll.poll(&mut self.events, Some(Duration::ZERO))?;
+                if !self.events.is_empty() {
+                    return Ok(());
+                }
+                // Whoever brings the event may need this processor.
+                std::thread::yield_now();
+            }
+        }
+        let result = self.poll.poll(&mut self.events, timeout);
+        let was_soon = now().saturating_sub(start) < SOON && !self.events.is_empty();
+        self.brisk = if was_soon { (self.brisk + 1).min(2 * BRISK) } else { self.brisk / 2 };
+        result
+    }
+}
+
 #[derive(Default)]
 struct Pending {
     events: VecDeque<(Token, Happened)>,
     /// Sockets in active mode whose receiver's mailbox was full.
     later: Vec<Token>,
+    /// What is to be run here.
+    jobs: VecDeque<Arc<dyn Job>>,
+    /// The latest `wait` was for jobs only.
+    skipped: bool,
+}
+
+/// Something that a worker does when it has nothing to run, or next looks at its poller: see [`EventPoller::soon`].
+pub(crate) trait Job: Send + Sync {
+    fn run(self: Arc<Self>);
 }
 
 #[derive(Default)]
@@ -110,7 +157,7 @@ impl EventPoller {
             waker: Waker::new(&registry, WAKE)?,
             registry,
             alarm,
-            polling: Mutex::new((poll, Events::with_capacity(EVENTS))),
+            polling: Mutex::new(Polling { poll, events: Events::with_capacity(EVENTS), brisk: 0 }),
             table: Mutex::default(),
             pending: Mutex::default(),
         })
@@ -154,6 +201,12 @@ impl EventPoller {
         lock(&self.pending).events.push_back((token, Happened { bits }));
     }
 
+    /// Runs a job on this poller's worker, as soon as it has nothing else to do, or looks for events in any case. To be called
+    /// on that worker: another one would not be woken.
+    pub(crate) fn soon(&self, job: Arc<dyn Job>) {
+        lock(&self.pending).jobs.push_back(job);
+    }
+
     /// The same, after [`RETRY`].
     pub(crate) fn later(&self, token: Token) {
         lock(&self.pending).later.push(token);
@@ -164,10 +217,15 @@ impl Poller for EventPoller {
     fn wait(&self, timeout: Option<Duration>) {
         // Somebody else is in it: a rescuer, or the thread that it stands in for.
         let Ok(mut polling) = self.polling.try_lock() else { return };
-        let (poll, events) = &mut *polling;
         let timeout = {
-            let pending = lock(&self.pending);
-            if !pending.events.is_empty() {
+            let mut pending = lock(&self.pending);
+            let only_looks = timeout.is_some_and(|time| time.is_zero());
+            pending.skipped = only_looks && !pending.jobs.is_empty() && !pending.skipped;
+            if pending.skipped {
+                // First the jobs, without a system call; the next look is a real one.
+                return;
+            }
+            if !pending.events.is_empty() || !pending.jobs.is_empty() {
                 Some(Duration::ZERO)
             } else if pending.later.is_empty() {
                 timeout
@@ -184,22 +242,27 @@ impl Poller for EventPoller {
             None => None,
         };
         // Interrupted by a signal: nothing has happened.
-        if poll.poll(events, timeout).is_err() {
+        if polling.wait(timeout).is_err() {
             return;
         }
         let mut pending = lock(&self.pending);
         let waited = timeout.is_none_or(|time| !time.is_zero());
-        for event in events.iter().filter(|event| event.token() < ALARM) {
+        for event in polling.events.iter().filter(|event| event.token() < ALARM) {
             pending.events.push_back((event.token(), Happened { bits: crate::source::bits_of(event) }));
         }
         if waited || !pending.later.is_empty() {
-            let Pending { events, later } = &mut *pending;
+            let Pending { events, later, .. } = &mut *pending;
             events.extend(later.drain(..).map(|token| (token, Happened { bits: crate::source::READ })));
         }
     }
 
     fn dispatch(&self) {
         // As many as there are now: what they bring about has its turn the next time.
+        let count = lock(&self.pending).jobs.len();
+        for _ in 0..count {
+            let Some(job) = lock(&self.pending).jobs.pop_front() else { break };
+            job.run();
+        }
         let count = lock(&self.pending).events.len();
         for _ in 0..count {
             let Some((token, happened)) = lock(&self.pending).events.pop_front() else { break };
@@ -233,6 +296,11 @@ pub(crate) fn with<R>(f: impl FnOnce(&Arc<EventPoller>) -> io::Result<R>) -> Opt
             Err(_) => Err(io::Error::other("the worker has a poller of another kind")),
         }
     }))
+}
+
+/// The poller of the worker that this thread is, if it has one: its address.
+pub(crate) fn here() -> Option<usize> {
+    driver::poller_address()
 }
 
 /// An error if this thread runs a systematic scheduler.

@@ -79,11 +79,16 @@ struct State {
     home: Option<(Arc<EventPoller>, Token)>,
     waiters: Vec<(Direction, Waiter)>,
     pump: PumpState,
+    /// Is called at each event.
+    listener: Option<Listener>,
     /// Pieces of data that may be handed out in active mode; 0: it is passive.
     credit: u32,
     /// After the last one the receiver is told.
     tells: bool,
 }
+
+/// See [`Source::listen`].
+pub(crate) type Listener = Arc<dyn Fn() + Send + Sync>;
 
 /// Credit that does not end.
 pub(crate) const UNLIMITED: u32 = u32::MAX;
@@ -212,21 +217,38 @@ impl Source {
         }
     }
 
+    /// Calls this at each event from now on, and watches the socket by way of this worker's poller, if this is a worker.
+    pub(crate) fn listen(self: &Arc<Self>, fd: BorrowedFd<'_>, listener: Listener) -> io::Result<()> {
+        let here = poller::with(|here| Ok(Arc::clone(here))).transpose()?;
+        let mut state = lock(&self.state);
+        let before = state.listener.replace(listener);
+        let result = here.map_or(Ok(()), |here| self.move_to(&mut state, fd, &here));
+        drop(state);
+        drop(before);
+        result
+    }
+
+    /// Watches it by way of this worker's poller.
+    pub(crate) fn attach(self: &Arc<Self>, fd: BorrowedFd<'_>) -> io::Result<()> {
+        let Some(here) = poller::with(|here| Ok(Arc::clone(here))).transpose()? else { return Ok(()) };
+        self.move_to(&mut lock(&self.state), fd, &here)
+    }
+
     /// The socket is about to be closed.
     pub(crate) fn close(&self) {
-        let (home, pump) = {
+        let (home, pump, listener) = {
             let mut state = lock(&self.state);
-            (state.home.take(), mem::take(&mut state.pump))
+            (state.home.take(), mem::take(&mut state.pump), state.listener.take())
         };
         if let Some((home, token)) = home {
             home.forget(token);
         }
-        drop(pump);
+        drop((pump, listener));
     }
 
     /// An event (or a reminder: `EventPoller::again`).
     pub(crate) fn happened(&self, happened: Happened) {
-        let woken = {
+        let (woken, listener) = {
             let mut state = lock(&self.state);
             let before = self.bits.load(Ordering::Relaxed);
             let mut now = before;
@@ -239,15 +261,19 @@ impl Source {
                 }
             }
             let is_woken = |(way, _): &mut (Direction, Waiter)| way.all() & happened.bits != 0;
-            if state.waiters.len() == 1 {
+            let woken = if state.waiters.len() == 1 {
                 // The usual case, without an allocation.
                 let one = state.waiters.pop_if(is_woken);
                 one.map(Woken::One).unwrap_or(Woken::Many(Vec::new()))
             } else {
                 Woken::Many(state.waiters.extract_if(.., is_woken).collect())
-            }
+            };
+            (woken, state.listener.clone())
         };
         woken.wake();
+        if let Some(listener) = listener {
+            listener();
+        }
         if happened.bits & Direction::Read.all() != 0 {
             self.pump();
         }

@@ -135,6 +135,12 @@ impl<M: Send + 'static> Address<M> {
 
     #[cold]
     fn deliver_slowly(self, message: M) -> Result<(), SendError<M>> {
+        if remote::is_usual(self.pid().node()) {
+            let result =
+                remote::send(self.pid(), Envelope::message(message)).map_err(|envelope| dead(envelope));
+            current::reduce(price::SEND);
+            return result;
+        }
         if is_marked(self.pid()) {
             return bound::send(self, message);
         }

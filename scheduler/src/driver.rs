@@ -9,6 +9,9 @@
 //! 3. a rescuer (`watchdog.rs`) looks at it in place of a stuck worker: what comes may be for a task that
 //!    has been given away.
 //!
+//! Events are handed out on the stack of the worker's thread, which is as large as the stack of any thread: a carrier that
+//! finds that a look is due goes back to the base loop first. (A rescuer has the stack of its own thread.)
+//!
 //! Each worker has a poller of its own: a task that waits in the middle of something never changes its worker, so its
 //! events come to where it is. Only a task without a stack, which may move, can get an event from another
 //! worker, by mail like all others.
@@ -36,7 +39,8 @@ pub trait Poller: Any + Send + Sync {
     /// another thread is in it, it may return at once.
     fn wait(&self, timeout: Option<Duration>);
 
-    /// Hands out what has been collected. It may run code of users, on the stack of any task.
+    /// Hands out what has been collected. It may run code of users; on the stack of a thread, with no task to whom it
+    /// belongs.
     fn dispatch(&self);
 
     /// Ends the `wait` under way, or the next one. From any thread.
@@ -67,6 +71,29 @@ pub fn with_poller<R>(
     })
 }
 
+/// Is this thread a worker?
+#[must_use]
+pub fn on_worker() -> bool {
+    current::on_worker()
+}
+
+/// Where the poller of this worker is, if it has one: to be compared, no more.
+#[must_use]
+pub fn poller_address() -> Option<usize> {
+    current::on_this_worker(|worker| worker.poller.get().map(|poller| Arc::as_ptr(poller).addr())).flatten()
+}
+
+/// Is this a worker that hands out events now, on its thread's own stack? Then nothing that is called can wait.
+#[must_use]
+pub fn is_dispatching() -> bool {
+    current::on_this_worker(|worker| worker.dispatching.get()).unwrap_or(false)
+}
+
+/// What was sent on this worker until now is under way to other workers: nothing that is sent later, by whomever, overtakes it.
+pub fn flush() {
+    current::on_this_worker(Worker::flush);
+}
+
 /// Does this thread run a systematic scheduler?
 #[must_use]
 pub fn is_systematic() -> bool {
@@ -82,25 +109,41 @@ impl Worker {
         }
     }
 
-    /// The same, not more often than every [`INTERVAL`].
+    /// The same, not more often than every [`INTERVAL`]. On a carrier it only asks for it.
     #[inline]
     pub(crate) fn poll_if_due(&self) {
         if let Some(poller) = self.poller.get()
             && self.coarse_now() >= self.next_poll.get()
         {
-            self.poll_with(poller);
+            if self.on_carrier() {
+                self.poll_wanted.set(true);
+            } else {
+                self.poll_with(poller);
+            }
+        }
+    }
+
+    /// On the base loop: the look that a carrier has asked for.
+    #[inline]
+    pub(crate) fn poll_if_wanted(&self) {
+        if self.poll_wanted.get() {
+            self.poll();
         }
     }
 
     #[cold]
     fn poll_with(&self, poller: &Arc<dyn Poller>) {
+        self.poll_wanted.set(false);
         self.next_poll.set(self.coarse_now() + INTERVAL);
         poller.wait(Some(Duration::ZERO));
         self.dispatch(poller);
     }
 
     fn dispatch(&self, poller: &Arc<dyn Poller>) {
+        // A rescuer is not this worker, which may itself be in the middle of this.
+        let before = self.dispatching.replace(!self.rescued.get());
         let result = self.outside(|| catch_unwind(AssertUnwindSafe(|| poller.dispatch())));
+        self.dispatching.set(before);
         if let Err(payload) = result {
             std::mem::forget(payload);
         }

@@ -15,6 +15,7 @@ mod flood;
 mod hog;
 mod messaging;
 mod monitor;
+mod raw_tcp;
 mod remote;
 mod restart;
 mod ring;
@@ -190,6 +191,37 @@ pub const WORKLOADS: &[Workload] = &[
         about: "n messages from a node to one in another OS process, which answers after the last",
         keys: &[Key::number("n", 2_000_000, "messages"), Key::number("size", 16, "bytes of each")],
         run: remote::stream,
+        silent: false,
+    },
+    Workload {
+        name: "remote_mixed",
+        about: "small calls to another node while a process sends it mebibytes; their p99, and the largest gap between heartbeats",
+        keys: &[
+            Key::number("calls", 20_000, "small calls without the load"),
+            Key::number("mebibytes", 1024, "that one process sends"),
+        ],
+        run: remote::mixed,
+        silent: false,
+    },
+    Workload {
+        name: "tcp_pingpong",
+        about: "the same as remote_pingpong with blocking sockets alone",
+        keys: &[Key::number("n", 100_000, "round trips")],
+        run: raw_tcp::pingpong,
+        silent: false,
+    },
+    Workload {
+        name: "tcp_stream",
+        about: "the same as remote_stream with blocking sockets and buffers alone",
+        keys: &[Key::number("n", 2_000_000, "messages"), Key::number("size", 16, "bytes of each")],
+        run: raw_tcp::stream,
+        silent: false,
+    },
+    Workload {
+        name: "tcp_node",
+        about: "the other process of tcp_*, which start it",
+        keys: &[Key::number("port", 7100, "where they listen, on 127.0.0.1")],
+        run: raw_tcp::node,
         silent: false,
     },
     Workload {

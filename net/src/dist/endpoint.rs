@@ -3,7 +3,7 @@
 use super::{
     discovery::Sources,
     handshake::{Admission, Identity, Refusal, simultaneous},
-    link::{Cargo, Link, LinkCounters},
+    link::{Link, LinkCounters},
     nesting,
     peer::{self, PeerMessage},
     secret::Secret,
@@ -16,14 +16,14 @@ use engset_runtime::{
     Address, Builder, DownReason, Event, Mailbox, NodeId, Pid, Priority, now,
     remote::{
         self, Ancestry, Codec, EntryPoint, Nodes, Parcel, PendingCall, RemoteError, RequestError, Router,
-        SpawnFor,
+        SpawnFor, Way,
     },
 };
 use serde::de::DeserializeOwned;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -76,7 +76,7 @@ pub(crate) struct Endpoint {
     transport: Arc<dyn Transport>,
     manager: OnceLock<Address<ManagerMessage>>,
     links: RwLock<BTreeMap<Arc<str>, Arc<Link>>>,
-    nodes: RwLock<HashMap<NodeId, (Arc<Link>, u64)>>,
+    own: Weak<Endpoint>,
     pending: Mutex<HashMap<(Pid, u64), Pending>>,
     watched: Mutex<Watched>,
     entries: RwLock<HashMap<String, EntryPoint>>,
@@ -99,9 +99,9 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Endpoint {
-    pub(crate) fn new(parts: Parts) -> Self {
+    pub(crate) fn new(parts: Parts) -> Arc<Self> {
         let Parts { home, identity, secret, settings, nesting, addresses, sources, transport } = parts;
-        Endpoint {
+        Arc::new_cyclic(|own| Endpoint {
             home,
             identity,
             secret,
@@ -112,12 +112,12 @@ impl Endpoint {
             transport,
             manager: OnceLock::new(),
             links: RwLock::default(),
-            nodes: RwLock::default(),
+            own: own.clone(),
             pending: Mutex::default(),
             watched: Mutex::default(),
             entries: RwLock::default(),
             half_open: AtomicUsize::new(0),
-        }
+        })
     }
 
     pub(crate) fn home(&self) -> NodeId {
@@ -226,17 +226,6 @@ impl Endpoint {
         remote::node_id(self.home, name, creation)
     }
 
-    fn of_node(&self, node: NodeId) -> Option<(Arc<Link>, u64)> {
-        if let Some((link, creation)) = self.nodes.read().unwrap_or_else(PoisonError::into_inner).get(&node) {
-            return Some((Arc::clone(link), *creation));
-        }
-        let (name, creation) = remote::identity(node)?;
-        let link = self.link(&name);
-        let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
-        nodes.insert(node, (Arc::clone(&link), creation));
-        Some((link, creation))
-    }
-
     pub(crate) fn address_of(&self, name: &str) -> String {
         match self.addresses.get(name) {
             Some(address) => address.clone(),
@@ -256,7 +245,7 @@ impl Endpoint {
     pub(crate) fn admission(&self, peer: &Identity) -> Admission {
         let link = self.link(&peer.name);
         let state = link.lock();
-        if peer.creation < state.newest {
+        if peer.creation < link.newest.load(Ordering::Acquire) {
             return Admission::Refuse(Refusal::Stale);
         }
         match &state.up {
@@ -375,7 +364,7 @@ impl Endpoint {
             if let Some(ancestry) = ancestry {
                 self.expect_child(call, &link.name, ancestry);
             }
-            link.route(self, None, Cargo::Request { call, bytes });
+            link.route_request(self, call, bytes);
         })
     }
 
@@ -449,29 +438,12 @@ impl Drop for HalfOpen<'_> {
 }
 
 impl Router for Endpoint {
-    fn verdict(&self, node: NodeId) -> Option<DownReason> {
-        let (link, creation) = self.of_node(node)?;
-        link.verdict(creation)
-    }
-
-    fn admit(&self, node: NodeId, from: Option<Pid>, size: usize, may_wait: bool) -> bool {
-        self.of_node(node).is_none_or(|(link, _)| link.admit(from, size, may_wait))
-    }
-
-    fn route(&self, node: NodeId, parcel: Parcel) {
-        if let Some((link, _)) = self.of_node(node) {
-            link.route(self, Some(node), Cargo::Parcel(parcel));
-        }
+    fn way(&self, node: NodeId, name: &str, creation: u64) -> Arc<dyn Way> {
+        Arc::new(LinkWay { endpoint: self.own.clone(), link: self.link(name), node, creation })
     }
 
     fn route_named(&self, node: &str, parcel: Parcel, may_wait: bool) {
-        let link = self.link(node);
-        if let remote::Op::Named { body, calls, .. } = &parcel.op
-            && !link.admit(parcel.from, body.len(), may_wait)
-        {
-            return calls.iter().for_each(|call| call.broken(None));
-        }
-        link.route(self, None, Cargo::Parcel(parcel));
+        self.link(node).route_parcel(self, None, parcel, may_wait);
     }
 
     fn nodes(&self) -> Nodes {
@@ -510,6 +482,27 @@ impl Router for Endpoint {
 
     fn export(&self, name: &str, entry: EntryPoint) -> bool {
         self.register_entry(name.to_owned(), entry)
+    }
+}
+
+/// The way to one incarnation of another node.
+struct LinkWay {
+    /// Threads remember ways: that must not keep a node.
+    endpoint: Weak<Endpoint>,
+    link: Arc<Link>,
+    node: NodeId,
+    creation: u64,
+}
+
+impl Way for LinkWay {
+    fn verdict(&self) -> Option<DownReason> {
+        self.link.verdict(self.creation)
+    }
+
+    fn route(&self, parcel: Parcel, may_wait: bool) {
+        if let Some(endpoint) = self.endpoint.upgrade() {
+            self.link.route_parcel(&endpoint, Some(self.node), parcel, may_wait);
+        }
     }
 }
 

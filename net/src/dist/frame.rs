@@ -165,9 +165,12 @@ pub fn write(out: &mut Vec<u8>, kind: Kind, flags: u8, stream: u16, payload: &[u
 /// Cuts a stream of bytes into frames.
 #[derive(Debug, Default)]
 pub struct Decoder {
+    /// Its length is the place that there is.
     buffer: Vec<u8>,
     /// What has been taken from the front of the buffer.
     taken: usize,
+    /// What has come.
+    end: usize,
 }
 
 impl Decoder {
@@ -179,20 +182,39 @@ impl Decoder {
 
     /// Takes bytes in. Call [`Decoder::next`] until there is no frame before the next bytes, or the buffer grows.
     pub fn push(&mut self, bytes: &[u8]) {
-        if self.taken == self.buffer.len() {
-            self.buffer.clear();
-            self.taken = 0;
-        } else if self.taken > MAX_PAYLOAD {
-            self.buffer.drain(..self.taken);
-            self.taken = 0;
+        self.space(bytes.len())[..bytes.len()].copy_from_slice(bytes);
+        self.end += bytes.len();
+    }
+
+    /// A place for at least so many bytes, to read into; [`Decoder::filled`] takes them in.
+    pub fn space(&mut self, room: usize) -> &mut [u8] {
+        if self.taken == self.end {
+            (self.taken, self.end) = (0, 0);
+        } else if self.end + room > self.buffer.len() && self.taken > 0 {
+            // What is left of one frame goes to the front.
+            self.buffer.copy_within(self.taken..self.end, 0);
+            (self.taken, self.end) = (0, self.end - self.taken);
         }
-        self.buffer.extend_from_slice(bytes);
+        if self.end + room > self.buffer.len() {
+            self.buffer.resize(self.end + room, 0);
+        }
+        &mut self.buffer[self.end..]
+    }
+
+    /// So many bytes of [`Decoder::space`] were read.
+    ///
+    /// # Panics
+    ///
+    /// If there was less space.
+    pub fn filled(&mut self, count: usize) {
+        assert!(count <= self.buffer.len() - self.end, "{count} bytes read into less");
+        self.end += count;
     }
 
     /// Bytes that are held.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.buffer.len() - self.taken
+        self.end - self.taken
     }
 
     /// The next frame, if it is complete.
@@ -202,7 +224,7 @@ impl Decoder {
     /// The bytes are no frame. The decoder is of no use after that.
     #[allow(clippy::should_implement_trait, reason = "what it returns borrows from it")]
     pub fn next(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
-        let bytes = &self.buffer[self.taken..];
+        let bytes = &self.buffer[self.taken..self.end];
         let Some((header, rest)) = bytes.split_at_checked(HEADER) else { return Ok(None) };
         let word =
             |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);

@@ -5,6 +5,7 @@
 //! end as if the connection had been lost.
 
 use super::{
+    channel::{Channel, Kick},
     endpoint::{Answer, Endpoint},
     handshake::Agreement,
     packet,
@@ -22,7 +23,7 @@ use std::{
     fmt,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -32,6 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// So many times the bound is what senders that cannot wait may fill: then their messages are dropped.
 const OVERFLOW: usize = 2;
+
+/// Bodies from this size on move into the queue instead of being copied.
+const LARGE: usize = 32 * 1024;
 
 /// What has become of messages to a node. Each is counted once it is known.
 #[derive(Debug, Default)]
@@ -81,19 +85,24 @@ pub(crate) struct Waiting {
 pub(crate) struct Up {
     pub(crate) node: NodeId,
     pub(crate) creation: u64,
+    pub(crate) channel: Arc<Channel>,
     pub(crate) outgoing: Outgoing,
     pub(crate) relations: Relations,
-    /// Numbers of types, by the place of their codec; or why the other does not take it.
-    types: HashMap<usize, Result<u32, Undecodable>>,
+    /// Numbers of types, by the place of their codec; `None`: the other does not take it.
+    types: HashMap<usize, Option<u32>>,
+    /// Why the other does not take some.
+    refused: HashMap<usize, Undecodable>,
+    /// The one that was asked for last.
+    latest: (usize, Option<u32>),
     announced: Vec<&'static Codec>,
+    /// Where packets are put together.
+    scratch: Vec<u8>,
 }
 
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) up: Option<Up>,
     pub(crate) dialling: bool,
-    /// The latest incarnation that has proved itself.
-    pub(crate) newest: u64,
     waiting: Vec<Waiting>,
     waiting_bytes: usize,
     suspended: Vec<(Pid, Lane)>,
@@ -105,7 +114,11 @@ pub(crate) struct Link {
     pub(crate) name: Arc<str>,
     state: Mutex<State>,
     room: Condvar,
+    /// Processes and threads that wait for room.
+    short_of_room: AtomicUsize,
     claimed: AtomicBool,
+    /// The latest incarnation that has proved itself; changed under the lock.
+    pub(crate) newest: AtomicU64,
     peer: OnceLock<Address<PeerMessage>>,
     pub(crate) counts: Counts,
     limit: usize,
@@ -128,7 +141,9 @@ impl Link {
             name,
             state: Mutex::default(),
             room: Condvar::new(),
+            short_of_room: AtomicUsize::new(0),
             claimed: AtomicBool::new(false),
+            newest: AtomicU64::new(0),
             peer: OnceLock::new(),
             counts: Counts::default(),
             limit,
@@ -201,60 +216,107 @@ impl Link {
         }
     }
 
-    /// Is this incarnation gone for sure?
-    pub(crate) fn verdict(&self, creation: u64) -> Option<DownReason> {
-        (creation < self.lock().newest).then_some(DownReason::NodeRestarted)
+    pub(crate) fn heartbeat_gap(&self) -> Option<Duration> {
+        let channel = Arc::clone(&self.lock().up.as_ref()?.channel);
+        let pulse = channel.pulse.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(pulse.longest_gap())
     }
 
-    /// Is there room for a message? See [`Router::admit`](remote::Router::admit).
-    pub(crate) fn admit(&self, from: Option<Pid>, size: usize, may_wait: bool) -> bool {
-        let state = self.lock();
+    /// Is this incarnation gone for sure?
+    pub(crate) fn verdict(&self, creation: u64) -> Option<DownReason> {
+        // Acquire: who sees the new incarnation sees what came before it.
+        (creation < self.newest.load(Ordering::Acquire)).then_some(DownReason::NodeRestarted)
+    }
+
+    /// Is there room for a message? It waits for room, if it may.
+    fn admit<'a>(
+        &'a self,
+        state: MutexGuard<'a, State>,
+        from: Option<Pid>,
+        size: usize,
+        may_wait: bool,
+    ) -> Option<MutexGuard<'a, State>> {
         if !state.is_full(from, size, self.limit) {
-            return true;
+            return Some(state);
         }
         // Who cannot wait has some more room.
         let admitted = if may_wait {
             add(&self.counts.suspended);
             self.wait_for_room(state, from, size)
         } else {
-            !state.is_full(from, size, self.limit.saturating_mul(OVERFLOW))
+            Some(state).filter(|state| !state.is_full(from, size, self.limit.saturating_mul(OVERFLOW)))
         };
-        if !admitted {
+        if admitted.is_none() {
             add(&self.counts.dropped);
         }
         admitted
     }
 
-    /// Takes cargo.
-    pub(crate) fn route(&self, endpoint: &Endpoint, node: Option<NodeId>, cargo: Cargo) {
+    /// See [`Way::route`](remote::Way::route). For this incarnation, or for any.
+    pub(crate) fn route_parcel(
+        &self,
+        endpoint: &Endpoint,
+        node: Option<NodeId>,
+        parcel: Parcel,
+        may_wait: bool,
+    ) {
         let mut state = self.lock();
-        let result = if state.up.is_some() {
-            self.push(endpoint, &mut state, node, cargo)
-        } else {
+        if let Op::Message { body, calls, .. } | Op::Named { body, calls, .. } = &parcel.op {
+            match self.admit(state, parcel.from, body.len(), may_wait) {
+                Some(locked) => state = locked,
+                None => return calls.iter().for_each(|call| call.broken(None)),
+            }
+        }
+        self.route_locked(endpoint, state, node, Cargo::Parcel(parcel));
+    }
+
+    /// Takes a request of the node itself, for any incarnation.
+    pub(crate) fn route_request(&self, endpoint: &Endpoint, call: PendingCall, bytes: Vec<u8>) {
+        self.route_locked(endpoint, self.lock(), None, Cargo::Request { call, bytes });
+    }
+
+    fn route_locked(
+        &self,
+        endpoint: &Endpoint,
+        mut state: MutexGuard<'_, State>,
+        node: Option<NodeId>,
+        cargo: Cargo,
+    ) {
+        if state.up.is_none() {
             state.waiting_bytes += cargo.size();
             state.waiting.push(Waiting { node, cargo });
-            Ok(())
-        };
-        let wake = !state.flush;
-        state.flush = true;
-        drop(state);
-        if let Err((cargo, reason)) = result {
-            self.fail(endpoint, cargo, &reason);
+            let wake = !std::mem::replace(&mut state.flush, true);
+            drop(state);
+            if wake {
+                self.tell(PeerMessage::Flush);
+            }
+            return;
         }
-        if wake {
-            self.tell(PeerMessage::Flush);
+        let result = self.push(endpoint, &mut state, node, cargo);
+        let kick = state.up.as_ref().and_then(|up| {
+            let queued = up.outgoing.queued();
+            let needed = up.channel.is_kick_needed(queued) == Kick::Yes;
+            needed.then(|| (Arc::clone(&up.channel), queued))
+        });
+        drop(state);
+        match result {
+            Ok(body) => remote::recycle(body),
+            Err((cargo, reason)) => self.fail(endpoint, cargo, &reason),
+        }
+        if let Some((channel, queued)) = kick {
+            channel.kick(queued);
         }
     }
 
-    /// Puts cargo into the connection that there is.
+    /// Puts cargo into the connection that there is. Returns a buffer that is not needed any more.
     #[allow(clippy::result_large_err, reason = "the cargo comes back")]
     fn push(
         &self,
         endpoint: &Endpoint,
         state: &mut State,
         node: Option<NodeId>,
-        cargo: Cargo,
-    ) -> Result<(), (Cargo, DownReason)> {
+        mut cargo: Cargo,
+    ) -> Result<Vec<u8>, (Cargo, DownReason)> {
         let Some(up) = &mut state.up else { return Err((cargo, DownReason::NoConnection)) };
         if node.is_some_and(|node| node != up.node) {
             return Err((cargo, DownReason::NodeRestarted));
@@ -275,20 +337,66 @@ impl Link {
                 let from = up.relations.outgoing(parcel);
                 match self.body(endpoint, up, parcel) {
                     Some(body) => (from.filter(|from| from.node() == home), task(parcel.to), body),
-                    None => return Ok(()),
+                    None => return Ok(Vec::new()),
                 }
             }
         };
-        let mut bytes = Vec::with_capacity(64 + cargo.size());
+        let mut bytes = std::mem::take(&mut up.scratch);
+        bytes.clear();
         bytes.push(0);
-        Packet { from: from.map(task), to, body }.write(&mut bytes);
-        let bytes = seal(bytes, up.outgoing.compresses());
-        match up.outgoing.push(key(from), &bytes) {
-            Ok(_) => {
-                if cargo.is_message() {
+        let compresses = up.outgoing.compresses();
+        let packet = Packet { from: from.map(task), to, body };
+        let tail = packet.write_head(&mut bytes);
+        let is_large = tail.len() > LARGE && !compresses;
+        if !is_large {
+            bytes.extend_from_slice(tail);
+        }
+        if compresses {
+            bytes = seal(bytes, true);
+        }
+        let pushed = match cargo {
+            // What is large is not copied once more.
+            Cargo::Parcel(Parcel {
+                from: sender,
+                to,
+                op: Op::Message { body, codec, patience, alias, calls },
+            }) if is_large => match up.outgoing.push_parts(key(from), &bytes, body) {
+                Ok(pressure) => {
                     add(&self.counts.sent);
+                    up.scratch = bytes;
+                    let _ = pressure;
+                    return Ok(Vec::new());
                 }
-                Ok(())
+                Err((error, body)) => {
+                    let op = Op::Message { body, codec, patience, alias, calls };
+                    cargo = Cargo::Parcel(Parcel { from: sender, to, op });
+                    Err(error)
+                }
+            },
+            other => {
+                if is_large {
+                    // An answer, or a request.
+                    bytes.extend_from_slice(other.bytes());
+                }
+                cargo = other;
+                up.outgoing.push_from(key(from), &mut bytes)
+            }
+        };
+        match pushed {
+            Ok(_) => {
+                up.scratch = bytes;
+                match cargo {
+                    Cargo::Parcel(Parcel {
+                        op: Op::Message { body, .. } | Op::Named { body, .. }, ..
+                    }) => {
+                        // Relaxed: only written under the lock.
+                        let sent = self.counts.sent.load(Ordering::Relaxed);
+                        self.counts.sent.store(sent + 1, Ordering::Relaxed);
+                        Ok(body)
+                    }
+                    Cargo::Parcel(Parcel { op: Op::Answer { body, .. }, .. }) => Ok(body),
+                    _ => Ok(Vec::new()),
+                }
             }
             Err(error) => {
                 tracing::warn!(target: "engset", node = %self.name, size = error.size, limit = error.limit, "a message is larger than the other node takes, and is dropped");
@@ -336,14 +444,18 @@ impl Link {
 
     /// The number of a message's type. `None`: the other does not take it, and the callers have been told.
     fn number(&self, up: &mut Up, codec: &'static Codec, calls: &[PendingCall]) -> Option<u32> {
-        match up.number(codec) {
-            Ok(number) => Some(number),
-            Err(why) => {
-                add(&self.counts.dropped);
-                calls.iter().for_each(|call| call.undecodable(why.clone()));
-                None
+        let number = up.number(codec);
+        if number.is_none() {
+            add(&self.counts.dropped);
+            let why = up.refused.get(&std::ptr::from_ref(codec).addr());
+            for call in calls {
+                match why {
+                    Some(why) => call.undecodable(why.clone()),
+                    None => call.broken(None),
+                }
             }
         }
+        number
     }
 
     /// Calls whose answers will come over this link, as they are told to the other.
@@ -392,18 +504,23 @@ impl Link {
         settings: &Settings,
         agreement: &Agreement,
         node: NodeId,
+        channel: &Arc<Channel>,
     ) -> Vec<(Cargo, DownReason)> {
         let mut state = self.lock();
         let creation = agreement.peer.creation;
-        state.newest = state.newest.max(creation);
+        self.newest.fetch_max(creation, Ordering::AcqRel);
         state.dialling = false;
         state.up = Some(Up {
             node,
             creation,
+            channel: Arc::clone(channel),
             outgoing: Outgoing::new(settings, agreement),
             relations: Relations::default(),
             types: HashMap::new(),
+            refused: HashMap::new(),
+            latest: (0, None),
             announced: Vec::new(),
+            scratch: Vec::new(),
         });
         let waiting = std::mem::take(&mut state.waiting);
         state.waiting_bytes = 0;
@@ -425,45 +542,56 @@ impl Link {
         waiting.into_iter().map(|waiting| waiting.cargo).collect()
     }
 
-    /// Waits until there is room. False: [`PATIENCE`] has ended before.
-    fn wait_for_room<'a>(&'a self, mut state: MutexGuard<'a, State>, from: Option<Pid>, size: usize) -> bool {
+    /// Waits until there is room. `None`: [`PATIENCE`] has ended before.
+    fn wait_for_room<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        from: Option<Pid>,
+        size: usize,
+    ) -> Option<MutexGuard<'a, State>> {
         let limit = self.limit;
         let Some(me) = engset_runtime::try_self_pid() else {
             // A thread that is no process.
             let is_full = |state: &mut State| state.is_full(from, size, limit);
+            self.short_of_room.fetch_add(1, Ordering::Relaxed);
             let waited = self.room.wait_timeout_while(state, PATIENCE, is_full);
-            return !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out();
+            let (state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+            self.short_of_room.fetch_sub(1, Ordering::Relaxed);
+            return (!waited.timed_out()).then_some(state);
         };
         let end = engset_runtime::now() + PATIENCE;
         while state.is_full(from, size, limit) {
             let left = end.saturating_sub(engset_runtime::now());
             if left.is_zero() {
-                return false;
+                return None;
             }
             let lane = state.lane(from, size);
             if !state.suspended.contains(&(me, lane)) {
                 state.suspended.push((me, lane));
+                self.short_of_room.fetch_add(1, Ordering::Relaxed);
             }
             drop(state);
             remote::park(left);
             state = self.lock();
         }
-        true
+        Some(state)
     }
 
     /// Wakes senders that wait, where there is room.
     pub(crate) fn wake_senders(&self) {
-        let mut state = self.lock();
-        if state.suspended.is_empty() {
-            drop(state);
-            // Threads look for themselves; as a rule there are none.
-            return self.room.notify_all();
+        // Relaxed: it is changed under the lock, and whoever has made room has had the lock since: a sender that was
+        // there before it is seen, and one that comes after it sees the room.
+        if self.short_of_room.load(Ordering::Relaxed) == 0 {
+            return;
         }
+        let mut state = self.lock();
         let room = |lane| state.up.as_ref().is_none_or(|up| up.outgoing.has_room(lane));
         let room = [room(Lane::Small), room(Lane::Bulk)];
         let awake: Vec<(Pid, Lane)> =
             state.suspended.extract_if(.., |(_, lane)| room[*lane as usize]).collect();
+        self.short_of_room.fetch_sub(awake.len(), Ordering::Relaxed);
         drop(state);
+        // Threads look for themselves.
         self.room.notify_all();
         awake.into_iter().for_each(|(pid, _)| remote::poke(pid));
     }
@@ -492,16 +620,21 @@ impl State {
 
 impl Up {
     /// The number of a type on this connection; it is announced before it is used.
-    fn number(&mut self, codec: &'static Codec) -> Result<u32, Undecodable> {
+    fn number(&mut self, codec: &'static Codec) -> Option<u32> {
+        let place = std::ptr::from_ref(codec).addr();
+        if self.latest.0 == place {
+            return self.latest.1;
+        }
         let (types, announced, outgoing) = (&mut self.types, &mut self.announced, &mut self.outgoing);
-        let number = types.entry(std::ptr::from_ref(codec).addr()).or_insert_with(|| {
+        let number = *types.entry(place).or_insert_with(|| {
             let id = announced.len() as u32;
             announced.push(codec);
             let (name, fingerprint) = (codec.name().to_owned(), codec.fingerprint());
             outgoing.control(&Control::Type { id, name, fingerprint });
-            Ok(id)
+            Some(id)
         });
-        number.clone()
+        self.latest = (place, number);
+        number
     }
 
     /// The other does not take a type, which has this fingerprint there.
@@ -509,7 +642,9 @@ impl Up {
         let codec = *self.announced.get(id as usize)?;
         let name = codec.name().to_owned();
         let why = Undecodable::DifferentType { name, sent: codec.fingerprint(), read: there };
-        self.types.insert(std::ptr::from_ref(codec).addr(), Err(why));
+        self.refused.insert(std::ptr::from_ref(codec).addr(), why);
+        self.types.insert(std::ptr::from_ref(codec).addr(), None);
+        self.latest = (0, None);
         Some(codec)
     }
 
@@ -520,6 +655,18 @@ impl Up {
 }
 
 impl Cargo {
+    /// The bytes at the end of its packet.
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Cargo::Request { bytes, .. } => bytes,
+            Cargo::Parcel(Parcel {
+                op: Op::Message { body, .. } | Op::Named { body, .. } | Op::Answer { body, .. },
+                ..
+            }) => body,
+            Cargo::Parcel(_) => &[],
+        }
+    }
+
     fn size(&self) -> usize {
         match self {
             Cargo::Request { bytes, .. } => bytes.len(),
@@ -529,10 +676,6 @@ impl Cargo {
             }) => body.len() + 32,
             Cargo::Parcel(_) => 32,
         }
-    }
-
-    fn is_message(&self) -> bool {
-        matches!(self, Cargo::Parcel(Parcel { op: Op::Message { .. } | Op::Named { .. }, .. }))
     }
 }
 

@@ -9,16 +9,19 @@
 //! | `wire`, `relations` | signals as packets; links and monitors that cross a connection |
 //! | `link`, `peer`, `shake` | what a node knows of another; the processes that speak for it and with it |
 //! | [`discovery`], `explore` | finding other nodes, and connecting with them |
+//! | `channel`, `inbound` | a connection as its writers and its reader have it; what comes in, on its way to the processes |
 //! | `endpoint`, `node` | a node among nodes; the interface |
 //! | [`transport`], [`tcp`], [`simulation`] | what moves bytes: sockets, or a simulated network |
 //!
 //! `net/PROTOCOL.md` is the text for who wants to write another implementation.
 
+mod channel;
 pub mod discovery;
 mod endpoint;
 mod explore;
 pub mod frame;
 pub mod handshake;
+mod inbound;
 mod link;
 pub mod nesting;
 mod node;

@@ -71,8 +71,17 @@ impl std::error::Error for NestingError {}
 /// If `depth` is above [`MAX_DEPTH`].
 pub fn check(bytes: &[u8], depth: usize) -> Result<(), NestingError> {
     assert!(depth <= MAX_DEPTH, "a nesting of {depth}, {MAX_DEPTH} is the most");
+    // A small table is cleared sooner.
+    if depth <= DEFAULT_DEPTH {
+        walk::<{ DEFAULT_DEPTH + 1 }>(bytes, depth)
+    } else {
+        walk::<{ MAX_DEPTH + 1 }>(bytes, depth)
+    }
+}
+
+fn walk<const LEVELS: usize>(bytes: &[u8], depth: usize) -> Result<(), NestingError> {
     // How many values are still to come, on each open level.
-    let mut open = [0_u64; MAX_DEPTH + 1];
+    let mut open = [0_u64; LEVELS];
     let mut level = 0;
     open[0] = 1;
     let mut at = 0;

@@ -263,7 +263,7 @@ impl Distribution {
         let identity = Identity { cluster, name: name.clone(), creation, features, limits };
         let parts =
             Parts { home: node.id(), identity, secret, settings, nesting, addresses, sources, transport };
-        let endpoint = Arc::new(Endpoint::new(parts));
+        let endpoint = Endpoint::new(parts);
         let of_manager = Arc::clone(&endpoint);
         remote::join(node.id(), name.into(), creation, Arc::clone(&endpoint) as _);
         let manager = Builder::new()
@@ -397,6 +397,12 @@ impl Distribution {
     #[must_use]
     pub fn counters(&self, node: &str) -> LinkCounters {
         self.endpoint.counters(node)
+    }
+
+    /// The longest time between two heartbeats of a node, since it is connected; `None`: it is not.
+    #[must_use]
+    pub fn heartbeat_gap(&self, node: &str) -> Option<Duration> {
+        self.endpoint.link(node).heartbeat_gap()
     }
 }
 

@@ -51,7 +51,19 @@ pub fn write_number(out: &mut Vec<u8>, mut number: u64) {
 /// # Errors
 ///
 /// There is none, or it is longer than need be.
+#[inline]
 pub fn read_number(bytes: &mut &[u8]) -> Result<u64, PacketError> {
+    match bytes.split_first() {
+        // Most are small.
+        Some((&byte, rest)) if byte < 0x80 => {
+            *bytes = rest;
+            Ok(u64::from(byte))
+        }
+        _ => read_long(bytes),
+    }
+}
+
+fn read_long(bytes: &mut &[u8]) -> Result<u64, PacketError> {
     let mut number = 0;
     for (at, byte) in bytes.iter().enumerate().take(10) {
         let digit = u64::from(byte & 0x7f);

@@ -26,6 +26,7 @@ pub struct Phi {
     next: usize,
     last_beat: Duration,
     last_heard: Duration,
+    longest: Duration,
 }
 
 impl Phi {
@@ -34,12 +35,20 @@ impl Phi {
     pub fn new(interval: Duration, now: Duration) -> Self {
         let mean = interval.as_secs_f64();
         // Two samples with a deviation of a quarter.
-        Phi { intervals: vec![mean * 0.75, mean * 1.25], next: 0, last_beat: now, last_heard: now }
+        Phi {
+            intervals: vec![mean * 0.75, mean * 1.25],
+            next: 0,
+            last_beat: now,
+            last_heard: now,
+            longest: Duration::ZERO,
+        }
     }
 
     /// A heartbeat has come.
     pub fn beat(&mut self, now: Duration) {
-        let interval = now.saturating_sub(self.last_beat).as_secs_f64();
+        let gap = now.saturating_sub(self.last_beat);
+        self.longest = self.longest.max(gap);
+        let interval = gap.as_secs_f64();
         self.last_beat = now;
         self.heard(now);
         if self.intervals.len() < SAMPLES {
@@ -48,6 +57,12 @@ impl Phi {
             self.intervals[self.next] = interval;
             self.next = (self.next + 1) % SAMPLES;
         }
+    }
+
+    /// The longest time between two heartbeats.
+    #[must_use]
+    pub fn longest_gap(&self) -> Duration {
+        self.longest
     }
 
     /// Anything has come.

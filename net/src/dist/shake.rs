@@ -8,7 +8,10 @@ use super::{
     transport::Stream,
 };
 use engset_runtime::{Mailbox, now};
-use std::{io, sync::Arc};
+use std::{
+    io::{self, IoSlice},
+    sync::Arc,
+};
 
 enum Fault {
     Io(io::Error),
@@ -60,7 +63,7 @@ pub(crate) fn accept(endpoint: &Arc<Endpoint>, stream: Box<dyn Stream>, mailbox:
 
 fn shake(
     endpoint: &Arc<Endpoint>,
-    mut stream: Box<dyn Stream>,
+    stream: Box<dyn Stream>,
     mut machine: Handshake,
     mut mailbox: Mailbox<()>,
 ) -> Result<(), Fault> {
@@ -68,9 +71,9 @@ fn shake(
     stream.set_waker(Arc::new(move || me.send(())));
     let mut out = Vec::new();
     loop {
-        let result = read(endpoint, &mut *stream, &mut machine);
+        let result = read(endpoint, &*stream, &mut machine);
         out.extend(machine.take_output());
-        let written = write(&mut *stream, &mut out);
+        let written = write(&*stream, &mut out);
         if let Some((agreement, rest)) = result? {
             let link = endpoint.link(&agreement.peer.name);
             endpoint.start_link(&link);
@@ -92,7 +95,7 @@ fn shake(
 /// Reads what is there. `Some`: it is done, and these bytes belong to the session.
 fn read(
     endpoint: &Arc<Endpoint>,
-    stream: &mut dyn Stream,
+    stream: &dyn Stream,
     machine: &mut Handshake,
 ) -> Result<Option<(Agreement, Vec<u8>)>, Fault> {
     let mut buffer = [0; 1024];
@@ -122,9 +125,9 @@ fn read(
     }
 }
 
-fn write(stream: &mut dyn Stream, out: &mut Vec<u8>) -> io::Result<()> {
+fn write(stream: &dyn Stream, out: &mut Vec<u8>) -> io::Result<()> {
     while !out.is_empty() {
-        match stream.write(out) {
+        match stream.write(&[IoSlice::new(out)]) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(count) => drop(out.drain(..count)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),

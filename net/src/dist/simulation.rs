@@ -16,7 +16,8 @@ use super::{
 use engset_runtime::{Node, Random, StartError};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    fmt, io,
+    fmt,
+    io::{self, IoSlice},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -171,7 +172,7 @@ struct SimStream {
 }
 
 impl Stream for SimStream {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+    fn read(&self, bytes: &mut [u8]) -> io::Result<usize> {
         let mut net = lock(&self.net);
         let Some(connection) = net.connections.get_mut(&self.id) else {
             return Err(io::ErrorKind::ConnectionReset.into());
@@ -192,7 +193,7 @@ impl Stream for SimStream {
         Ok(count)
     }
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    fn write(&self, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut net = lock(&self.net);
         let delay = net.draw_delay();
         let now = net.now;
@@ -207,15 +208,17 @@ impl Stream for SimStream {
         if room == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let count = bytes.len().min(room);
+        let mut taken: Vec<u8> = bytes.iter().flat_map(|part| part.iter().copied()).take(room).collect();
+        taken.shrink_to_fit();
+        let count = taken.len();
         // Not before what was written earlier.
         let at = pipe.flying.back().map_or(now + delay, |(at, _)| (*at).max(now + delay));
-        pipe.flying.push_back((at, bytes[..count].to_vec()));
+        pipe.flying.push_back((at, taken));
         pipe.flying_bytes += count;
         Ok(count)
     }
 
-    fn set_waker(&mut self, waker: Waker) {
+    fn set_waker(&self, waker: Waker) {
         if let Some(connection) = lock(&self.net).connections.get_mut(&self.id) {
             connection.wakers[self.end] = Some(Arc::clone(&waker));
         }

@@ -1,31 +1,37 @@
 //! What moves bytes, below the protocol: sockets, or a simulated network.
 //!
-//! Streams do not block. When one may be read or written again it calls its *waker*, which sends a message to the process that owns
-//! it; a call too many does no harm.
+//! Streams do not block. When one may be read or written again it calls its *waker*; a call too many does no harm.
 
-use std::{io, sync::Arc};
+use std::{
+    io::{self, IoSlice},
+    sync::Arc,
+};
 
 /// Is called when a stream may be read or written again. On any thread; it does not wait.
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
 
-/// A connection.
-pub trait Stream: Send {
+/// A connection. One reads and one writes at a time, but both may do so at once.
+pub trait Stream: Send + Sync {
     /// Reads what is there; 0: the other has closed.
     ///
     /// # Errors
     ///
     /// [`io::ErrorKind::WouldBlock`]: the waker will be called. Others: the connection is broken.
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize>;
+    fn read(&self, bytes: &mut [u8]) -> io::Result<usize>;
 
     /// Writes as much as there is room for.
     ///
     /// # Errors
     ///
     /// As [`Stream::read`].
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
+    fn write(&self, bytes: &[IoSlice<'_>]) -> io::Result<usize>;
 
-    /// From now on this is called; and once at once, in case something has come before.
-    fn set_waker(&mut self, waker: Waker);
+    /// From now on this is called; and once at once, in case something has come before. If a worker calls this, the waker is
+    /// called there, if that is possible.
+    fn set_waker(&self, waker: Waker);
+
+    /// From now on the waker is called on the worker that calls this, if that is possible.
+    fn attach(&self) {}
 }
 
 /// Takes connections that others have opened.
@@ -33,8 +39,7 @@ pub type Accept = Arc<dyn Fn(Box<dyn Stream>) + Send + Sync>;
 
 /// A way to reach other nodes.
 pub trait Transport: Send + Sync {
-    /// Begins to connect. Called by a process; it may wait for the name of a host to be resolved. What fails later is an error of
-    /// the stream.
+    /// Connects. Called by a process; it may wait. What fails later is an error of the stream.
     ///
     /// # Errors
     ///

@@ -150,7 +150,14 @@ fn read_option(bytes: &mut &[u8]) -> Result<Option<u64>, PacketError> {
 
 impl<'a> Packet<'a> {
     /// Appends it.
-    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+    #[cfg(test)]
+    fn write(&self, out: &mut Vec<u8>) {
+        let tail = self.write_head(out);
+        out.extend_from_slice(tail);
+    }
+
+    /// Appends it, but for the bytes that it returns.
+    pub(crate) fn write_head(&self, out: &mut Vec<u8>) -> &'a [u8] {
         let kind = match &self.body {
             Body::Message { .. } => 1,
             Body::Answer { .. } => 2,
@@ -182,14 +189,14 @@ impl<'a> Packet<'a> {
                 write_option(out, patience.map(u64::from));
                 write_option(out, *alias);
                 write_calls(out, calls);
-                out.extend_from_slice(bytes);
+                return bytes;
             }
             Body::Named { name, type_id, patience, calls, bytes } => {
                 packet::write(out, name.as_bytes());
                 write_number(out, u64::from(*type_id));
                 write_option(out, patience.map(u64::from));
                 write_calls(out, calls);
-                out.extend_from_slice(bytes);
+                return bytes;
             }
             Body::Undecodable { reference, why } => {
                 write_number(out, *reference);
@@ -197,7 +204,7 @@ impl<'a> Packet<'a> {
             }
             Body::Answer { reference, bytes } | Body::Request { reference, bytes } => {
                 write_number(out, *reference);
-                out.extend_from_slice(bytes);
+                return bytes;
             }
             Body::Broken { reference, down } => {
                 write_number(out, *reference);
@@ -218,6 +225,7 @@ impl<'a> Packet<'a> {
                 packet::encode(out, reason);
             }
         }
+        &[]
     }
 
     /// Reads one.

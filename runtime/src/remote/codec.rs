@@ -14,7 +14,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use std::{
     any::TypeId,
     borrow::Cow,
-    cell::RefCell,
+    cell::{Cell, RefCell},
     fmt,
     sync::{PoisonError, RwLock},
 };
@@ -160,8 +160,25 @@ pub fn register<M: Remote>() -> &'static Codec {
     }
 }
 
+thread_local! {
+    /// The buffer of an earlier message.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Spares that are kept have at most this capacity.
+const MAX_SPARE: usize = 16 * 1024;
+
+/// Gives the buffer of a body back: the next message of this thread is encoded into it.
+pub fn recycle(mut body: Vec<u8>) {
+    if body.capacity() <= MAX_SPARE {
+        body.clear();
+        SPARE.set(body);
+    }
+}
+
 fn bytes<T: Serialize>(value: &T) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::with_capacity(64);
+    let mut bytes = SPARE.take();
+    bytes.reserve(64);
     rmp_serde::encode::write(&mut bytes, value).map_err(|error| error.to_string())?;
     Ok(bytes)
 }

@@ -1,6 +1,6 @@
 //! What has come from another node becomes what it was there.
 
-use super::{Op, Parcel};
+use super::{Codec, Op, Parcel};
 use crate::{
     bound,
     call::{self, Broken},
@@ -39,35 +39,52 @@ impl fmt::Display for Undelivered {
 
 impl std::error::Error for Undelivered {}
 
-/// Delivers a parcel to a local process. To be called by a process of its node; what one process delivers arrives in that order.
-/// Answers are delivered by [`PendingCall::answer`](super::PendingCall::answer) instead.
+/// A message that has come.
+#[derive(Clone, Copy, Debug)]
+pub struct Incoming<'a> {
+    /// How it is decoded.
+    pub codec: &'static Codec,
+    /// Its bytes.
+    pub body: &'a [u8],
+    /// Milliseconds that the caller will wait, if it is a request.
+    pub patience: Option<u32>,
+    /// The alias that it was sent to.
+    pub alias: Option<u64>,
+    /// Calls in it, by caller and reference: if the process is dead they are told so.
+    pub calls: &'a [(Pid, u64)],
+}
+
+/// Delivers a message to a local process. To be called on a worker of its node; what comes from one node has to be delivered by one
+/// after the other.
 ///
-/// The body of a message must have been looked at before: its decoder recurses as deep as it is nested.
+/// The body must have been looked at before: its decoder recurses as deep as it is nested.
+///
+/// # Errors
+///
+/// See [`Undelivered`].
+pub fn deliver_message(to: Pid, incoming: Incoming<'_>) -> Result<(), Undelivered> {
+    let Incoming { codec, body, patience, alias, calls } = incoming;
+    let mut message = codec.decode(body).map_err(Undelivered::Undecodable)?;
+    debug_assert_eq!(message.type_id(), codec.type_id());
+    if let Some(patience) = patience {
+        message.set_tag(hooks::expiry_in(patience));
+    }
+    give(to, message, alias, calls)
+}
+
+/// Delivers a parcel to a local process, as [`deliver_message`] does. Answers are delivered by
+/// [`PendingCall::answer`](super::PendingCall::answer) instead.
 ///
 /// # Errors
 ///
 /// See [`Undelivered`].
 pub fn deliver(parcel: Parcel) -> Result<(), Undelivered> {
-    deliver_calls(parcel, &[])
-}
-
-/// The same for a message with these calls in it, by caller and reference: if the process is dead they are told so.
-///
-/// # Errors
-///
-/// As [`deliver`](fn@deliver).
-pub fn deliver_calls(parcel: Parcel, calls: &[(Pid, u64)]) -> Result<(), Undelivered> {
     let Parcel { from, to, op } = parcel;
     // Of no process: as if the receiver itself had sent it.
     let from = from.unwrap_or(to);
     let signal = match op {
         Op::Message { codec, body, patience, alias, .. } => {
-            let mut message = codec.decode(&body).map_err(Undelivered::Undecodable)?;
-            debug_assert_eq!(message.type_id(), codec.type_id());
-            if let Some(patience) = patience {
-                message.set_tag(hooks::expiry_in(patience));
-            }
-            return deliver_message(to, message, alias, calls);
+            return deliver_message(to, Incoming { codec, body: &body, patience, alias, calls: &[] });
         }
         // Answers go another way, and who has a name was found before.
         Op::Answer { .. } | Op::Named { .. } => return Ok(()),
@@ -111,12 +128,7 @@ pub fn discard(codec: &'static super::Codec, body: &[u8]) {
     }
 }
 
-fn deliver_message(
-    to: Pid,
-    mut message: Envelope,
-    alias: Option<u64>,
-    calls: &[(Pid, u64)],
-) -> Result<(), Undelivered> {
+fn give(to: Pid, mut message: Envelope, alias: Option<u64>, calls: &[(Pid, u64)]) -> Result<(), Undelivered> {
     if send::is_marked(to) {
         message = bound::admit(to, message).ok_or(Undelivered::Full)?;
     }

@@ -2,8 +2,8 @@
 //!
 //! 1. A node elsewhere has a [`NodeId`] too, given to one *incarnation* of it as one local node sees it. So pids, addresses and all
 //!    that works with them stay what they are, and a pid of a former incarnation never matches the new one.
-//! 2. `send.rs` gives what is for such a node to `send`: envelopes become [`Parcel`]s, and go to the [`Router`] of the local node that
-//!    sees it. All kinds go this one way, so their order is the router's to keep.
+//! 2. `send.rs` gives what is for such a node to `send`: envelopes become [`Parcel`]s, and go the [`Way`] that the local node's [`Router`]
+//!    knows. All kinds go this one way, so their order is its to keep.
 //! 3. What comes from there goes through [`deliver`](fn@deliver), on a worker of the local node, and becomes what it was.
 //! 4. A message has to be encoded by who knows its type only as an envelope. So whoever makes or takes an address that can leave the node
 //!    *registers* the type (`codec.rs`): `serde` bounds are asked for there, and nowhere else.
@@ -22,8 +22,8 @@ mod spawn;
 mod wire;
 
 pub use {
-    codec::{Codec, Remote, codec_by_name, register},
-    deliver::{Undelivered, deliver, deliver_calls, discard},
+    codec::{Codec, Remote, codec_by_name, recycle, register},
+    deliver::{Incoming, Undelivered, deliver, deliver_message, discard},
     named::{Named, NotNamed, find_named, named, named_from},
     nodes::{Nodes, export, export_with, lookup_at, monitor_nodes, nodes, own_name, spawn_at},
     request::{EntryPoint, Relation, RemoteError, RequestError, SpawnFor, entry_point, entry_point_with},
@@ -44,27 +44,21 @@ use codec::Noted;
 use engset_scheduler::{Envelope, Kind, TaskId, current};
 use hashbrown::HashMap;
 use std::{
+    cell::Cell,
     fmt,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
-/// What brings parcels to other nodes. Implemented by the distribution, one for each local node.
-///
-/// Its methods are called on any thread, also within runtime sections: they must not run code of users, and not wait, but for
-/// [`Router::admit`] if it may.
+/// The distribution of a local node: knows the ways to others. Called on any thread; it must not wait or run code of users.
 pub trait Router: Send + Sync {
-    /// Can anything still arrive at this incarnation? `Some`: no, and that is known for sure.
-    fn verdict(&self, node: NodeId) -> Option<DownReason>;
-
-    /// Is there room for a message of so many bytes? It waits for room if it may, until its patience ends. False: the message is
-    /// to be dropped; it is counted.
-    fn admit(&self, node: NodeId, from: Option<Pid>, size: usize, may_wait: bool) -> bool;
-
-    /// Takes a parcel. If it cannot be brought, whoever waits for it is told in the way of a lost connection.
-    fn route(&self, node: NodeId, parcel: Parcel);
+    /// The way to an incarnation of a node. It is asked for once for each.
+    fn way(&self, node: NodeId, name: &str, creation: u64) -> Arc<dyn Way>;
 
     /// Takes an [`Op::Named`], for whatever incarnation of the node is there. If it may it waits for room, as
-    /// [`Router::admit`] does.
+    /// [`Way::route`] does.
     fn route_named(&self, node: &str, parcel: Parcel, may_wait: bool);
 
     /// The nodes that are up, but hidden ones.
@@ -95,6 +89,20 @@ pub trait Router: Send + Sync {
 
     /// Others may spawn this. False: the name is taken.
     fn export(&self, name: &str, entry: EntryPoint) -> bool;
+}
+
+/// What brings parcels to one incarnation of another node.
+///
+/// Its methods are called on any thread, also within runtime sections: they must not run code of users, and not wait, but for
+/// [`Way::route`] if it may.
+pub trait Way: Send + Sync {
+    /// Can anything still arrive there? `Some`: no, and that is known for sure.
+    fn verdict(&self) -> Option<DownReason>;
+
+    /// Takes a parcel. If it cannot be brought, whoever waits for it is told in the way of a lost connection. If it is a message
+    /// and there is no room for it, it waits for room if it may, until its patience ends; then the message is dropped and counted,
+    /// and its calls have no answer.
+    fn route(&self, parcel: Parcel, may_wait: bool);
 }
 
 /// Something for a process elsewhere.
@@ -250,7 +258,7 @@ struct Elsewhere {
     name: Arc<str>,
     creation: u64,
     home: NodeId,
-    router: Arc<dyn Router>,
+    way: Arc<dyn Way>,
 }
 
 /// A local node that others know by this name.
@@ -266,6 +274,17 @@ struct Table {
     homes: HashMap<NodeId, Home>,
     /// By home, name and incarnation.
     known: HashMap<(NodeId, Arc<str>, u64), NodeId>,
+}
+
+/// Grows when nodes leave: then what threads remember of [`LAST`] is out of date.
+static GENERATION: AtomicU64 = AtomicU64::new(0);
+
+/// A way, and the generation in which it was found.
+type Remembered = (u64, NodeId, Arc<dyn Way>);
+
+thread_local! {
+    /// The latest way that was used on this thread. It is taken out while it is in use: code of users runs meanwhile.
+    static LAST: Cell<Option<Remembered>> = const { Cell::new(None) };
 }
 
 static TABLE: RwLock<Option<Table>> = RwLock::new(None);
@@ -286,6 +305,7 @@ pub fn join(home: NodeId, name: Arc<str>, creation: u64, router: Arc<dyn Router>
 
 /// It has none any more; what it knew of others is forgotten.
 pub fn leave(home: NodeId) {
+    GENERATION.fetch_add(1, Ordering::Relaxed);
     let gone = write(|table| {
         table.known.retain(|(other, _, _), _| *other != home);
         let gone: Vec<Elsewhere> =
@@ -310,12 +330,17 @@ pub fn node_id(home: NodeId, name: &str, creation: u64) -> Option<NodeId> {
         return Some(id);
     }
     let id = node::fresh_id();
+    let router = read(|table| table.homes.get(&home).map(|home| Arc::clone(&home.router))).flatten()?;
+    // Not under the lock: it may be dropped again.
+    let way = router.way(id, name, creation);
     write(|table| {
-        let router = Arc::clone(&table.homes.get(&home)?.router);
+        table.homes.get(&home)?;
         let name: Arc<str> = Arc::from(name);
-        let id = *table.known.entry((home, Arc::clone(&name), creation)).or_insert(id);
-        table.elsewhere.entry(id).or_insert(Elsewhere { name, creation, home, router });
-        Some(id)
+        let found = *table.known.entry((home, Arc::clone(&name), creation)).or_insert(id);
+        if found == id {
+            table.elsewhere.insert(id, Elsewhere { name, creation, home, way });
+        }
+        Some(found)
     })
 }
 
@@ -346,38 +371,61 @@ pub(crate) fn home(node: NodeId) -> NodeId {
     read(|table| table.elsewhere.get(&node).map(|node| node.home)).flatten().unwrap_or(node)
 }
 
-fn router(node: NodeId) -> Option<Arc<dyn Router>> {
-    read(|table| table.elsewhere.get(&node).map(|node| Arc::clone(&node.router))).flatten()
+fn way(node: NodeId) -> Option<Arc<dyn Way>> {
+    read(|table| table.elsewhere.get(&node).map(|node| Arc::clone(&node.way))).flatten()
 }
 
 /// What is known of a process of a node that a send has found unreachable.
 pub(crate) fn verdict(node: NodeId) -> Option<DownReason> {
-    router(node)?.verdict(node)
+    way(node)?.verdict()
+}
+
+/// Was this node the latest one elsewhere that this thread has sent to? Then it is none of this OS process.
+#[inline]
+pub(crate) fn is_usual(node: NodeId) -> bool {
+    let last = LAST.take();
+    let is_it = last.as_ref().is_some_and(|(_, other, _)| *other == node);
+    LAST.set(last);
+    is_it
 }
 
 /// The way of an envelope to a node elsewhere. It comes back if the node is not known, or is gone for sure.
-#[cold]
 pub(crate) fn send(to: Pid, envelope: Envelope) -> Result<(), Envelope> {
     let node = to.node();
-    let Some(router) = router(node) else { return Err(envelope) };
-    if router.verdict(node).is_some() {
+    // Relaxed: a way that is out of date takes parcels still, as one of a node that has just left does.
+    let generation = GENERATION.load(Ordering::Relaxed);
+    let (generation, way) = match LAST.take() {
+        Some((seen, other, way)) if seen == generation && other == node => (seen, way),
+        _ => match way(node) {
+            Some(way) => (generation, way),
+            None => return Err(envelope),
+        },
+    };
+    let result = send_by(&*way, to, envelope);
+    LAST.set(Some((generation, node, way)));
+    result
+}
+
+fn send_by(way: &dyn Way, to: Pid, envelope: Envelope) -> Result<(), Envelope> {
+    if way.verdict().is_some() {
         return Err(envelope);
     }
-    let Some((from, op)) = parcel(to, envelope) else { return Ok(()) };
-    if let Op::Message { body, calls, .. } = &op {
+    if let Some((from, op)) = parcel(to, envelope) {
         let may_wait = current::may_wait() || !current::on_worker();
-        if !router.admit(node, from, body.len(), may_wait) {
-            calls.iter().for_each(|call| call.broken(None));
-            return Ok(());
-        }
+        way.route(Parcel { from, to, op }, may_wait);
     }
-    router.route(node, Parcel { from, to, op });
     Ok(())
 }
 
 /// Sends an event to a local process. False: it is dead.
 pub fn tell(to: Pid, event: crate::Event) -> bool {
     crate::send::envelope(to, Envelope::event(event)).is_ok()
+}
+
+/// Does a local process belong to this worker? A hint: it may move.
+#[must_use]
+pub fn is_here(to: Pid) -> bool {
+    current::is_here(to.task())
 }
 
 /// Ends the wait of a process in [`park`].
@@ -531,5 +579,11 @@ fn parcel(to: Pid, envelope: Envelope) -> Option<(Option<Pid>, Op)> {
 impl fmt::Debug for dyn Router {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Router")
+    }
+}
+
+impl fmt::Debug for dyn Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Way")
     }
 }

@@ -155,13 +155,13 @@ impl<M> fmt::Debug for Named<M> {
     }
 }
 
-/// Who has a name on the node of the process that calls, if it takes messages of this codec's type.
+/// Who has a name on a node of this program, if it takes messages of this codec's type.
 ///
 /// # Errors
 ///
 /// Nobody has it, or who has it takes others.
-pub fn find_named(name: &str, codec: &'static codec::Codec) -> Result<crate::Pid, NotNamed> {
-    let found = node::with_current(|node| node.names.find_type(name)).flatten();
+pub fn find_named(home: NodeId, name: &str, codec: &'static codec::Codec) -> Result<crate::Pid, NotNamed> {
+    let found = node::with_node(home, |node| node.names.find_type(name)).flatten();
     let (pid, id) = found.ok_or(NotNamed::Nobody)?;
     if id == Some(codec.type_id()) { Ok(pid) } else { Err(NotNamed::TakesOthers) }
 }

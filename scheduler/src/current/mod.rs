@@ -28,6 +28,7 @@ use crate::{
     depot::{self, FreeCell},
     envelope::{Envelope, Kind},
     overflow::LabelBuf,
+    owner::Whose,
     remote_queue::Link,
     scheduler::{Shared, SpawnError},
     slot::{POKED, Slot, State},
@@ -247,6 +248,16 @@ pub fn unique() -> Option<u64> {
 pub fn is_marked(task: TaskId) -> bool {
     let slot = worker().and_then(|worker| worker.shared.slab.get(task.index()));
     slot.is_some_and(|slot| slot.is_marked() && slot.serial() == task.serial())
+}
+
+/// Does the task belong to this worker, as far as can be seen?
+#[must_use]
+pub fn is_here(task: TaskId) -> bool {
+    on_this_worker(|worker| {
+        let slot = worker.shared.slab.get(task.index());
+        slot.is_some_and(|slot| slot.owner.look(worker.id) == Whose::Mine)
+    })
+    .unwrap_or(false)
 }
 
 /// Sends. On a worker of the task's scheduler only.

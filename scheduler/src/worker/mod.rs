@@ -158,6 +158,10 @@ pub(crate) struct Worker {
     pub(crate) poller: OnceLock<Arc<dyn Poller>>,
     /// When a busy worker looks at it next.
     pub(crate) next_poll: Cell<u64>,
+    /// A carrier goes back to the base loop for that.
+    pub(crate) poll_wanted: Cell<bool>,
+    /// Events are being handed out.
+    pub(crate) dispatching: Cell<bool>,
     /// The latest sleep was ended by it.
     fed_from_outside: Cell<bool>,
     pub(crate) random: Own<Random>,
@@ -231,6 +235,8 @@ impl Worker {
             uninterrupted: Cell::new(Uninterrupted::default()),
             poller: OnceLock::new(),
             next_poll: Cell::new(0),
+            poll_wanted: Cell::new(false),
+            dispatching: Cell::new(false),
             fed_from_outside: Cell::new(false),
             random: Own::new(Random::new(seed)),
             scripted: Own::new(shared.config.script.clone().map(Scripted::new)),
@@ -317,6 +323,7 @@ impl Worker {
         self.thread.register();
         let mut next: *const Slot = ptr::null();
         loop {
+            self.poll_if_wanted();
             // SAFETY: slots live as long as `shared`.
             let slot = match unsafe { next.as_ref() } {
                 Some(slot) => slot,
@@ -407,7 +414,7 @@ impl Worker {
             current::with_worker(|worker| {
                 loop {
                     worker.run_current();
-                    if worker.halt.get() {
+                    if worker.halt.get() || worker.poll_wanted.get() {
                         worker.parting.set(Parting::Free(ptr::null()));
                         break;
                     }
@@ -429,6 +436,10 @@ impl Worker {
                 return;
             }
         }
+    }
+
+    pub(crate) fn on_carrier(&self) -> bool {
+        !self.carrier.get().is_null()
     }
 
     fn fits_here(&self, slot: &Slot) -> bool {

@@ -13,6 +13,9 @@ use crate::dist::{
 /// Memory that the first fragment of a packet reserves at most, whatever size it says.
 const RESERVE: usize = 1 << 20;
 
+/// Bytes after which credit is given back, if that is not a quarter of the window before.
+const CREDIT: u64 = 64 * 1024;
+
 /// Something that has come in.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Input<'a> {
@@ -66,28 +69,51 @@ impl Incoming {
         // In pieces, so that the decoder holds little.
         for piece in bytes.chunks(frame::MAX_PAYLOAD) {
             self.decoder.push(piece);
-            // The decoder and the rest of `self` are used at once.
-            let mut decoder = std::mem::take(&mut self.decoder);
-            let result = loop {
-                match decoder.next() {
-                    Ok(Some(frame)) => {
-                        if let Err(error) = self.frame(frame, on) {
-                            break Err(error);
-                        }
-                    }
-                    Ok(None) => break Ok(()),
-                    Err(error) => break Err(error.into()),
-                }
-            };
-            self.decoder = decoder;
-            result?;
+            self.take_frames(on)?;
         }
         Ok(())
     }
 
+    /// A place to read bytes into, at least so many; then [`Incoming::filled`] takes them in.
+    pub fn space(&mut self, room: usize) -> &mut [u8] {
+        self.decoder.space(room)
+    }
+
+    /// So many bytes of [`Incoming::space`] were read: as [`Incoming::receive`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Panics
+    ///
+    /// If there was less space.
+    pub fn filled(&mut self, count: usize, on: &mut dyn FnMut(Input<'_>)) -> Result<(), SessionError> {
+        self.decoder.filled(count);
+        self.take_frames(on)
+    }
+
+    fn take_frames(&mut self, on: &mut dyn FnMut(Input<'_>)) -> Result<(), SessionError> {
+        // The decoder and the rest of `self` are used at once.
+        let mut decoder = std::mem::take(&mut self.decoder);
+        let result = loop {
+            match decoder.next() {
+                Ok(Some(frame)) => {
+                    if let Err(error) = self.frame(frame, on) {
+                        break Err(error);
+                    }
+                }
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error.into()),
+            }
+        };
+        self.decoder = decoder;
+        result
+    }
+
     /// Credit to give back, when it is worth a packet.
     pub fn take_credit(&mut self) -> Option<u64> {
-        (self.owed >= self.window / 4).then(|| std::mem::take(&mut self.owed))
+        (self.owed >= (self.window / 4).min(CREDIT)).then(|| std::mem::take(&mut self.owed))
     }
 
     /// Bytes that are held: a part of a frame, and parts of packets.
@@ -134,6 +160,14 @@ impl Incoming {
                 let total = packet::read_number(&mut payload).map_err(SessionError::Packet)?;
                 if total > self.max_packet {
                     return Err(SessionError::PacketTooLarge { size: total, limit: self.max_packet });
+                }
+                if frame.flags & frame::LAST != 0 {
+                    // All of it: it need not be put together.
+                    let bytes = payload.len() as u64;
+                    if bytes != total {
+                        return Err(SessionError::BadTotal { total, bytes });
+                    }
+                    return self.packet(payload, on);
                 }
                 Assembly { total, bytes: Vec::with_capacity((total as usize).min(RESERVE)) }
             }

@@ -16,6 +16,10 @@
 //! 6. *Mistrust.* All that comes is bounded and checked; anything wrong is a [`SessionError`], which ends the connection, and nothing else.
 //!    (N6)
 //!
+//! 7. *Pace.* Of the bulk lane only as much is under way as the path holds: if a fragment takes longer than the fastest
+//!    one and half a millisecond, it has waited in somebody's buffers, and less is sent ahead; else more, up to the window.
+//!    A small packet waits behind what is in those buffers.
+//!
 //! One connection carries all lanes. Several of them would spare small packets the wait for a lost segment of a large one; but then
 //! the order of rule 1 would hold within a lane only, a node could be half connected, and `nodedown` would have to wait for all of
 //! them. What waits in the kernel before a small packet is bounded by the transport instead.
@@ -204,6 +208,12 @@ impl Pulse {
     /// A heartbeat has come.
     pub fn beat(&mut self, now: Duration) {
         self.phi.beat(now);
+    }
+
+    /// The longest time between two heartbeats that have come.
+    #[must_use]
+    pub fn longest_gap(&self) -> Duration {
+        self.phi.longest_gap()
     }
 
     /// To be called each quarter of an interval. True: a heartbeat is due.

@@ -6,14 +6,21 @@ use crate::dist::{
     handshake::{Agreement, feature},
     packet,
 };
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
 
-/// Bytes of a packet in one fragment.
-pub const FRAGMENT: usize = 64 * 1024;
+/// Bytes of a packet in one fragment: 64 KiB and what is around them, so that a message of that size is one.
+pub const FRAGMENT: usize = 64 * 1024 + 192;
 /// Packets from this size are compressed, if that was agreed.
 const COMPRESS: usize = 1024;
 /// No more than so many times smaller: the other side takes more for a bomb.
 pub(super) const RATIO: u64 = 64;
+/// Bytes of fragments that may always be under way.
+const LEAST: u64 = 192 * 1024;
+/// So much longer than the shortest time is what a fragment may take until it is taken: then less of them are under way.
+const PATIENCE: Duration = Duration::from_micros(500);
 /// Bytes of a batch after which the next one begins.
 const BATCH: usize = 32 * 1024;
 
@@ -77,10 +84,69 @@ pub fn seal(mut bytes: Vec<u8>, compress: bool) -> Vec<u8> {
     if worth_it { small } else { bytes }
 }
 
+/// A packet, as it was given.
+#[derive(Debug)]
+struct Parts {
+    head: Vec<u8>,
+    body: Vec<u8>,
+}
+
+impl Parts {
+    fn len(&self) -> usize {
+        self.head.len() + self.body.len()
+    }
+
+    /// Appends its bytes from `start` to `end`.
+    fn copy(&self, start: usize, end: usize, out: &mut Vec<u8>) {
+        let head = self.head.len();
+        out.extend_from_slice(&self.head[start.min(head)..end.min(head)]);
+        out.extend_from_slice(&self.body[start.saturating_sub(head)..end.saturating_sub(head)]);
+    }
+}
+
+/// How much of the bulk lane is under way (rule 7).
+#[derive(Debug)]
+struct Pace {
+    now: Duration,
+    /// Bytes that went, and that the other has taken, since the beginning.
+    sent: u64,
+    taken: u64,
+    /// Fragments under way: up to which byte, since when.
+    marks: VecDeque<(u64, Duration)>,
+    /// The shortest time that one took.
+    shortest: Duration,
+    limit: u64,
+}
+
+impl Pace {
+    fn may_go(&self) -> bool {
+        self.sent - self.taken < self.limit
+    }
+
+    fn taken(&mut self, bytes: u64, window: u64) {
+        let was_limited = self.sent - self.taken + frame::MAX_PAYLOAD as u64 >= self.limit;
+        self.taken += bytes;
+        let mut took = None;
+        while let Some((end, since)) = self.marks.front().copied()
+            && end <= self.taken
+        {
+            self.marks.pop_front();
+            took = Some(self.now.saturating_sub(since));
+        }
+        let Some(took) = took else { return };
+        self.shortest = self.shortest.min(took);
+        if took > self.shortest + PATIENCE {
+            self.limit = (self.limit - self.limit / 8).max(LEAST);
+        } else if was_limited {
+            self.limit = (self.limit + FRAGMENT as u64).min(window.max(LEAST));
+        }
+    }
+}
+
 /// A sender that has sent something large.
 #[derive(Debug, Default)]
 struct Stream {
-    packets: VecDeque<Vec<u8>>,
+    packets: VecDeque<Parts>,
     /// Bytes of the first packet that are gone.
     sent: usize,
     /// The number that it goes under now.
@@ -89,11 +155,24 @@ struct Stream {
     after: u64,
 }
 
+/// Packets of one frame.
+#[derive(Debug)]
+struct Batch {
+    bytes: Vec<u8>,
+    /// Bytes of the packets alone.
+    paid: usize,
+}
+
+/// Buffers that are kept.
+const SPARE: usize = 4;
+
 /// The sending half.
 #[derive(Debug)]
 pub struct Outgoing {
     control: Vec<u8>,
-    small: VecDeque<Vec<u8>>,
+    small: VecDeque<Batch>,
+    /// Buffers of batches that are gone.
+    spare: Vec<Vec<u8>>,
     /// Batches that are gone.
     batches: u64,
     streams: HashMap<SenderKey, Stream>,
@@ -108,6 +187,7 @@ pub struct Outgoing {
     window: u64,
     /// Bytes that may go.
     credit: u64,
+    pace: Pace,
     compress: bool,
     counters: Counters,
     /// The next turn is a batch's.
@@ -122,6 +202,7 @@ impl Outgoing {
         Outgoing {
             control: Vec::new(),
             small: VecDeque::new(),
+            spare: Vec::new(),
             batches: 0,
             streams: HashMap::new(),
             turns: VecDeque::new(),
@@ -132,6 +213,14 @@ impl Outgoing {
             max_packet: agreement.peer.limits.max_packet,
             window,
             credit: window,
+            pace: Pace {
+                now: Duration::ZERO,
+                sent: 0,
+                taken: 0,
+                marks: VecDeque::new(),
+                shortest: Duration::MAX / 4,
+                limit: LEAST,
+            },
             compress: settings.compress && agreement.features & feature::LZ4 != 0,
             counters: Counters::default(),
             small_next: true,
@@ -151,32 +240,85 @@ impl Outgoing {
     ///
     /// [`TooLarge`].
     pub fn push(&mut self, sender: SenderKey, packet: &[u8]) -> Result<Pressure, TooLarge> {
-        let size = packet.len() as u64;
+        if self.lane(sender, packet.len()) == Lane::Small {
+            self.push_small(packet)
+        } else {
+            self.push_bulk(sender, packet.to_vec())
+        }
+    }
+
+    /// The same; a large packet is taken out of its buffer, not copied.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLarge`].
+    pub fn push_from(&mut self, sender: SenderKey, packet: &mut Vec<u8>) -> Result<Pressure, TooLarge> {
+        if self.lane(sender, packet.len()) == Lane::Small {
+            self.push_small(packet)
+        } else {
+            self.push_bulk(sender, std::mem::take(packet))
+        }
+    }
+
+    /// The same for a packet in two parts, of which the second one is large.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLarge`], and the second part.
+    pub fn push_parts(
+        &mut self,
+        sender: SenderKey,
+        head: &[u8],
+        body: Vec<u8>,
+    ) -> Result<Pressure, (TooLarge, Vec<u8>)> {
+        match self.take_in(Lane::Bulk, head.len() + body.len()) {
+            Ok(pressure) => {
+                self.queue_bulk(sender, Parts { head: head.to_vec(), body });
+                Ok(pressure)
+            }
+            Err(error) => Err((error, body)),
+        }
+    }
+
+    fn take_in(&mut self, lane: Lane, len: usize) -> Result<Pressure, TooLarge> {
+        let size = len as u64;
         if size > self.max_packet {
             return Err(TooLarge { size, limit: self.max_packet });
         }
-        let lane = self.lane(sender, packet.len());
-        self.queued[lane as usize] += packet.len();
+        self.queued[lane as usize] += len;
         self.counters.packets += 1;
         self.counters.bytes += size;
+        Ok(if self.is_full(lane) { Pressure::High } else { Pressure::Low })
+    }
+
+    fn push_small(&mut self, packet: &[u8]) -> Result<Pressure, TooLarge> {
+        let pressure = self.take_in(Lane::Small, packet.len())?;
+        if self.small.back().is_none_or(|batch| batch.bytes.len() + packet.len() > BATCH) {
+            let bytes = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(packet.len() + 512));
+            self.small.push_back(Batch { bytes, paid: 0 });
+        }
+        if let Some(batch) = self.small.back_mut() {
+            packet::write(&mut batch.bytes, packet);
+            batch.paid += packet.len();
+        }
+        Ok(pressure)
+    }
+
+    fn push_bulk(&mut self, sender: SenderKey, packet: Vec<u8>) -> Result<Pressure, TooLarge> {
+        let pressure = self.take_in(Lane::Bulk, packet.len())?;
+        self.queue_bulk(sender, Parts { head: packet, body: Vec::new() });
+        Ok(pressure)
+    }
+
+    fn queue_bulk(&mut self, sender: SenderKey, packet: Parts) {
         if let Some(stream) = self.streams.get_mut(&sender) {
-            stream.packets.push_back(packet.to_vec());
-        } else if packet.len() > BATCH {
-            let packets = VecDeque::from([packet.to_vec()]);
+            stream.packets.push_back(packet);
+        } else {
             let after = self.batches + self.small.len() as u64;
+            let packets = VecDeque::from([packet]);
             self.streams.insert(sender, Stream { packets, after, ..Stream::default() });
             self.waiting.push_back(sender);
-        } else {
-            match self.small.back_mut() {
-                Some(batch) if batch.len() + packet.len() <= BATCH => packet::write(batch, packet),
-                _ => {
-                    let mut batch = Vec::with_capacity(packet.len() + 512);
-                    packet::write(&mut batch, packet);
-                    self.small.push_back(batch);
-                }
-            }
         }
-        Ok(if self.is_full(lane) { Pressure::High } else { Pressure::Low })
     }
 
     /// A packet of the connection.
@@ -184,6 +326,11 @@ impl Outgoing {
         let mut bytes = Vec::new();
         packet::encode(&mut bytes, control);
         packet::write(&mut self.control, &bytes);
+    }
+
+    /// The time, for the pace of fragments: to be told before anything is produced, and before credit is taken in.
+    pub fn tell_time(&mut self, now: Duration) {
+        self.pace.now = now;
     }
 
     /// The other has taken so many bytes.
@@ -194,13 +341,18 @@ impl Outgoing {
     pub fn credit(&mut self, bytes: u64) -> Result<(), SessionError> {
         let credit = self.credit.checked_add(bytes).filter(|credit| *credit <= self.window);
         self.credit = credit.ok_or(SessionError::BadCredit { bytes })?;
+        self.pace.taken(bytes, self.window);
         Ok(())
     }
 
     /// The lane of a packet of this size.
     #[must_use]
     pub fn lane(&self, sender: SenderKey, size: usize) -> Lane {
-        if size > BATCH || self.streams.contains_key(&sender) { Lane::Bulk } else { Lane::Small }
+        if size > BATCH || (!self.streams.is_empty() && self.streams.contains_key(&sender)) {
+            Lane::Bulk
+        } else {
+            Lane::Small
+        }
     }
 
     /// Is the limit of waiting bytes reached?
@@ -236,9 +388,11 @@ impl Outgoing {
     /// Could [`Outgoing::produce`] write something?
     #[must_use]
     pub fn has_work(&self) -> bool {
-        let batch = self.small.front().is_some_and(|batch| batch.len() as u64 <= self.credit);
+        let batch = self.small.front().is_some_and(|batch| batch.bytes.len() as u64 <= self.credit);
         let begins = self.waiting.front().is_some_and(|sender| self.may_begin(*sender));
-        let stream = (begins || !self.turns.is_empty()) && self.credit >= frame::MAX_PAYLOAD as u64;
+        let stream = (begins || !self.turns.is_empty())
+            && self.credit >= frame::MAX_PAYLOAD as u64
+            && self.pace.may_go();
         !self.control.is_empty() || batch || stream
     }
 
@@ -275,6 +429,7 @@ impl Outgoing {
         match self.credit.checked_sub(bytes as u64) {
             Some(credit) => {
                 self.credit = credit;
+                self.pace.sent += bytes as u64;
                 true
             }
             None => false,
@@ -282,17 +437,19 @@ impl Outgoing {
     }
 
     fn batch(&mut self, out: &mut Vec<u8>) -> bool {
-        let Some(len) = self.small.front().map(Vec::len) else { return false };
+        let Some(len) = self.small.front().map(|batch| batch.bytes.len()) else { return false };
         if !self.pay(len) {
             return false;
         }
         self.small_next = false;
         self.batches += 1;
         if let Some(batch) = self.small.pop_front() {
-            frame::write(out, Kind::Batch, 0, 0, &batch);
-            let mut rest = &batch[..];
-            while let Ok(Some(packet)) = packet::read(&mut rest) {
-                self.queued[Lane::Small as usize] -= packet.len();
+            let Batch { mut bytes, paid } = batch;
+            frame::write(out, Kind::Batch, 0, 0, &bytes);
+            self.queued[Lane::Small as usize] -= paid;
+            if self.spare.len() < SPARE {
+                bytes.clear();
+                self.spare.push(bytes);
             }
         }
         true
@@ -304,7 +461,7 @@ impl Outgoing {
 
     fn fragment(&mut self, out: &mut Vec<u8>) -> bool {
         // With less credit than for a whole fragment it waits: fragments do not get smaller and smaller.
-        if self.streams.is_empty() || self.credit < frame::MAX_PAYLOAD as u64 {
+        if self.streams.is_empty() || self.credit < frame::MAX_PAYLOAD as u64 || !self.pace.may_go() {
             return false;
         }
         while let (Some(number), Some(sender)) = (self.numbers.last().copied(), self.waiting.front().copied())
@@ -323,6 +480,7 @@ impl Outgoing {
         let Some(stream) = self.streams.get_mut(&sender) else { return false };
         let (Some(number), Some(packet)) = (stream.number, stream.packets.front()) else { return false };
         let total = packet.len();
+        out.reserve(FRAGMENT + 256);
         let at = frame::begin(out);
         let mut flags = 0;
         if stream.sent == 0 {
@@ -330,7 +488,7 @@ impl Outgoing {
             packet::write_number(out, total as u64);
         }
         let end = total.min(stream.sent + FRAGMENT);
-        out.extend_from_slice(&packet[stream.sent..end]);
+        packet.copy(stream.sent, end, out);
         self.queued[Lane::Bulk as usize] -= end - stream.sent;
         stream.sent = end;
         if end == total {
@@ -348,6 +506,7 @@ impl Outgoing {
             self.turns.push_back(sender);
         }
         self.pay(paid);
+        self.pace.marks.push_back((self.pace.sent, self.pace.now));
         self.counters.fragments += 1;
         self.small_next = true;
         true

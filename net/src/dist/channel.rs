@@ -1,0 +1,334 @@
+//! A connection as those see it who read from it and write to it.
+//!
+//! 1. *Writing.* Who pushes a packet calls [`Channel::kick`]: when much waits it writes at once, else its worker does, as soon as it has
+//!    nothing else to run, and every 50 µs when it is busy ([`EventPoller::soon`]). So a lone message goes out at once, and many
+//!    go out together. One writes at a time; who finds another one at it leaves a mark, and that one looks again.
+//! 2. *Reading.* The worker whose poller watches the socket reads, decodes, and puts the messages into their mailboxes, on its thread's own
+//!    stack (which is large) and without a process between. One reads at a time: it takes the [`Reader`] out of its place, and puts it
+//!    back when all that it has sent is under way ([`driver::flush`]). So the order of what a node sends is kept, whoever reads next, and who
+//!    has taken the reader away ([`Channel::stop`]) knows that nothing more comes.
+//! 3. *Where.* If messages go to processes of another worker for a while, and that one also writes, the socket moves there: question and
+//!    answer then need no second thread.
+//! 4. In systematic mode, and if a worker does not get on, the peer process does it all (`peer.rs`).
+//!
+//! No lock is held while anything is called that might wait, or run code of users.
+
+use super::{
+    inbound::{Come, End, Reader},
+    link::Link,
+    peer::PeerMessage,
+    session::Pulse,
+    transport::Stream,
+};
+use crate::poller::{self, EventPoller, Job};
+use engset_scheduler::driver;
+use std::{
+    io::{self, IoSlice},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, TryLockError,
+        atomic::{AtomicBool, AtomicUsize, Ordering, fence},
+    },
+};
+
+/// Bytes that wait when a sender does not leave them to its worker.
+const INLINE: usize = 64 * 1024;
+/// Bytes that are made into frames in one go.
+const PIECE: usize = 64 * 1024;
+/// Pieces that are written before others have their turn.
+const WRITES: usize = 4;
+/// Pieces that are read before others have their turn.
+const READS: usize = 8;
+/// So many times nothing was read for the worker that reads: it is the wrong one.
+const ASTRAY: usize = 8;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where the reader is.
+enum Place {
+    Here(Box<Reader>),
+    /// Somebody reads. True: he is to look again.
+    Out(bool),
+    /// The connection is over.
+    Stopped,
+}
+
+#[derive(Default)]
+struct Writer {
+    out: Vec<u8>,
+    /// Bytes of it that are gone.
+    written: usize,
+    failed: bool,
+}
+
+/// See the head of this file.
+pub(crate) struct Channel {
+    pub(crate) number: u64,
+    pub(crate) stream: Box<dyn Stream>,
+    pub(crate) pulse: Mutex<Pulse>,
+    link: Arc<Link>,
+    place: Mutex<Place>,
+    writer: Mutex<Writer>,
+    /// There may be something to write.
+    wanted: AtomicBool,
+    /// The poller that has promised to write: its address.
+    promised: AtomicUsize,
+    /// There was no room in the socket: senders need not try.
+    blocked: AtomicBool,
+    /// Reads in a row that had nothing for the worker that did it.
+    astray: AtomicUsize,
+}
+
+/// What a push asks of who has pushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kick {
+    No,
+    Yes,
+}
+
+impl Channel {
+    pub(crate) fn new(
+        number: u64,
+        stream: Box<dyn Stream>,
+        pulse: Pulse,
+        link: Arc<Link>,
+        reader: Reader,
+        unsent: Vec<u8>,
+    ) -> Arc<Self> {
+        Arc::new(Channel {
+            number,
+            stream,
+            pulse: Mutex::new(pulse),
+            link,
+            place: Mutex::new(Place::Here(Box::new(reader))),
+            writer: Mutex::new(Writer { out: unsent, ..Writer::default() }),
+            wanted: AtomicBool::new(false),
+            promised: AtomicUsize::new(0),
+            blocked: AtomicBool::new(false),
+            astray: AtomicUsize::new(0),
+        })
+    }
+
+    /// Begins to read.
+    pub(crate) fn begin(self: &Arc<Self>) {
+        // What this process has told others comes before all that the connection brings.
+        driver::flush();
+        let channel = Arc::downgrade(self);
+        self.stream.set_waker(Arc::new(move || {
+            if let Some(channel) = channel.upgrade() {
+                channel.happened();
+            }
+        }));
+    }
+
+    /// An event of the socket.
+    fn happened(self: &Arc<Self>) {
+        self.blocked.store(false, Ordering::SeqCst);
+        if driver::is_dispatching() {
+            Arc::clone(self).run();
+        } else {
+            self.link.tell(PeerMessage::Ready(self.number));
+        }
+    }
+
+    /// Something was pushed, and so much waits. Under the link's lock.
+    pub(crate) fn is_kick_needed(&self, queued: usize) -> Kick {
+        // Relaxed: who has promised looks again after it has taken the promise back.
+        self.wanted.store(true, Ordering::Relaxed);
+        let promised = self.promised.load(Ordering::Relaxed);
+        if self.blocked.load(Ordering::Relaxed) {
+            return Kick::No;
+        }
+        let here = promised != 0 && poller::here() == Some(promised);
+        if here && queued < INLINE { Kick::No } else { Kick::Yes }
+    }
+
+    /// See rule 1. Not under the link's lock.
+    pub(crate) fn kick(self: &Arc<Self>, queued: usize) {
+        if queued >= INLINE || !driver::on_worker() {
+            return self.flush();
+        }
+        self.flush_later();
+    }
+
+    /// This worker writes soon; or the peer process.
+    fn flush_later(self: &Arc<Self>) {
+        let promise = |poller: &Arc<EventPoller>| {
+            self.promised.store(Arc::as_ptr(poller).addr(), Ordering::Relaxed);
+            poller.soon(Arc::clone(self) as Arc<dyn Job>);
+            Ok(())
+        };
+        // Systematic mode has no pollers.
+        if !matches!(poller::with(promise), Some(Ok(()))) {
+            self.link.tell(PeerMessage::Flush);
+        }
+    }
+
+    /// Writes what there is to write, as far as there is room; not for long.
+    pub(crate) fn flush(self: &Arc<Self>) {
+        for _ in 0..WRITES {
+            let mut writer = match self.writer.try_lock() {
+                Ok(writer) => writer,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                // He looks again.
+                Err(TryLockError::WouldBlock) => return,
+            };
+            self.wanted.store(false, Ordering::Relaxed);
+            if writer.failed {
+                return;
+            }
+            let result = self.write(&mut writer);
+            if writer.out.capacity() > 2 * PIECE && writer.out.is_empty() {
+                writer.out = Vec::new();
+            }
+            writer.failed = result.is_err();
+            drop(writer);
+            self.link.wake_senders();
+            if let Err(error) = result {
+                return self.link.tell(PeerMessage::Broken(self.number, error));
+            }
+            // Pairs with the one of `push`, who has marked before he has found the lock taken: one of the two sees the other.
+            fence(Ordering::SeqCst);
+            if !self.wanted.load(Ordering::Relaxed) {
+                return;
+            }
+        }
+        self.flush_later();
+    }
+
+    fn write(&self, writer: &mut Writer) -> io::Result<()> {
+        for _ in 0..WRITES {
+            if writer.written == writer.out.len() {
+                writer.out.clear();
+                writer.written = 0;
+                if let Some(up) = &mut self.link.lock().up
+                    && up.channel.number == self.number
+                {
+                    up.outgoing.tell_time(engset_runtime::now());
+                    up.outgoing.produce(&mut writer.out, PIECE);
+                }
+                if writer.out.is_empty() {
+                    return Ok(());
+                }
+            }
+            match self.stream.write(&[IoSlice::new(&writer.out[writer.written..])]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => writer.written += count,
+                // An event that comes from now on takes the mark back; one that came before makes the second try succeed.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if self.blocked.swap(true, Ordering::SeqCst) {
+                        return Ok(());
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.wanted.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Reads and delivers what is there. True: there may be more.
+    pub(crate) fn read(&self) -> bool {
+        let mut reader = {
+            let mut place = lock(&self.place);
+            match std::mem::replace(&mut *place, Place::Out(false)) {
+                Place::Here(reader) => reader,
+                Place::Out(_) => {
+                    *place = Place::Out(true);
+                    return false;
+                }
+                Place::Stopped => {
+                    *place = Place::Stopped;
+                    return false;
+                }
+            }
+        };
+        let result = reader.read(self, READS);
+        let went_astray = reader.take_astray();
+        driver::flush();
+        if let Some(astray) = went_astray {
+            let so_far = self.astray.load(Ordering::Relaxed);
+            self.astray.store(if astray { so_far + 1 } else { 0 }, Ordering::Relaxed);
+        }
+        match result {
+            Ok(more) => {
+                let before = std::mem::replace(&mut *lock(&self.place), Place::Here(reader));
+                more || matches!(before, Place::Out(true))
+            }
+            Err(end) => {
+                *lock(&self.place) = Place::Stopped;
+                self.link.tell(PeerMessage::Ended(self.number, end));
+                false
+            }
+        }
+    }
+
+    /// Takes in what came together with the last bytes of the handshake.
+    pub(crate) fn take_in(&self, bytes: &[u8]) -> Result<(), End> {
+        let mut place = lock(&self.place);
+        let Place::Here(mut reader) = std::mem::replace(&mut *place, Place::Out(false)) else {
+            return Ok(());
+        };
+        drop(place);
+        let result = reader.take_in(self, Come::Bytes(bytes));
+        *lock(&self.place) = Place::Here(reader);
+        result
+    }
+
+    /// Nothing is delivered any more. False: somebody reads still, ask again.
+    pub(crate) fn stop(&self) -> bool {
+        let mut place = lock(&self.place);
+        if matches!(*place, Place::Out(_)) {
+            return false;
+        }
+        let before = std::mem::replace(&mut *place, Place::Stopped);
+        drop(place);
+        drop(before);
+        true
+    }
+
+    /// The socket moves to this worker if it should (rule 3).
+    fn move_here(&self) {
+        if self.astray.load(Ordering::Relaxed) < ASTRAY {
+            return;
+        }
+        // Nobody reads meanwhile, and all that was read is under way.
+        let place = lock(&self.place);
+        if matches!(*place, Place::Here(_)) {
+            self.astray.store(0, Ordering::Relaxed);
+            self.stream.attach();
+        }
+    }
+}
+
+impl Job for Channel {
+    fn run(self: Arc<Self>) {
+        match poller::here() {
+            // Relaxed: it is this worker's own promise, if it is one.
+            Some(here) if self.promised.load(Ordering::Relaxed) == here => {
+                self.promised.store(0, Ordering::Relaxed);
+                self.move_here();
+            }
+            Some(_) => {}
+            // In place of a worker that does not get on. Whose promise it was is not known; none is never wrong.
+            None => self.promised.store(0, Ordering::Relaxed),
+        }
+        self.flush();
+        if !driver::is_dispatching() {
+            return self.link.tell(PeerMessage::Ready(self.number));
+        }
+        if self.read() {
+            let again = poller::with(|poller| {
+                poller.soon(Arc::clone(&self) as Arc<dyn Job>);
+                Ok(())
+            });
+            if !matches!(again, Some(Ok(()))) {
+                self.link.tell(PeerMessage::Ready(self.number));
+            }
+        }
+        // Credit, and what was answered.
+        self.flush();
+    }
+}
