@@ -74,6 +74,8 @@ fn a_name_on_another_node_is_sent_to_and_called_without_a_lookup() {
         assert_eq!(nobody.call(Request::Notes), Err(CallError::Down(DownReason::NoProc)));
         assert_eq!(nobody.lookup().map(|_| ()), Err(RemoteError::Refused(RequestError::UnknownName)));
         kill(address);
+        // It acts when that process is next looked at.
+        while is_alive(address) {}
         assert_eq!(there.call(Request::Notes), Err(CallError::Down(DownReason::NoProc)));
         let nowhere = all.named::<Request>("c@nowhere", "server");
         assert_eq!(nowhere.call(Request::Notes), Err(CallError::Down(DownReason::NoConnection)));
