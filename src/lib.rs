@@ -50,8 +50,8 @@ pub use engset_runtime::{
     ExtensionError, Flow, Item, Limit, Mailbox, MonitorRef, NameError, Node, NodeDown, NodeId, NodeUp,
     Overflow, Panic, Pid, Priority, ProcessInfo, ProcessLocal, Random, Received, Reply, Resource,
     ResourceRef, RunError, SendError, Server, SpawnError, StartError, System, SystemRequest, Timer, TimerRef,
-    WorkerMetrics, block_on, blocking, call_system, catch, config, demonitor, envelope_memory, exit,
-    exit_after, exit_self, extension, hold, is_alive, kill, let_go, link, lookup, mailbox_len, monitor,
+    Undecodable, WorkerMetrics, block_on, blocking, call_system, catch, config, demonitor, envelope_memory,
+    exit, exit_after, exit_self, extension, hold, is_alive, kill, let_go, link, lookup, mailbox_len, monitor,
     monitor_name, name_of, node_local, now, preemptible, process_info, processes, random, receive_system,
     reduce, reductions, reductions_left, register, register_mailbox, registered, run, run_with, self_pid,
     send_after, send_at, send_interval, send_named, send_system, serve, serve_with, sleep, spawn, spawn_link,
@@ -61,7 +61,10 @@ pub use engset_runtime::{
 
 /// Messages that can go to other nodes.
 pub mod remote {
-    pub use engset_runtime::remote::{Bytes, Local, Remote, register};
+    pub use engset_runtime::remote::{
+        Bytes, Local, Named, Relation, Remote, RemoteError, RequestError, identity, lookup_at, monitor_nodes,
+        named, nodes, own_name, register, spawn_at,
+    };
 }
 
 /// Nodes that talk to each other.

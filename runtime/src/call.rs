@@ -15,7 +15,7 @@
 
 use crate::{
     bound,
-    error::{CallError, SendError},
+    error::{CallError, SendError, Undecodable},
     event::MonitorRef,
     hooks, node,
     pid::{Address, Pid},
@@ -68,21 +68,33 @@ pub(crate) struct Answer<T> {
 #[derive(Debug)]
 pub(crate) struct Broken {
     reference: u64,
-    /// `None`: the process lives, and has dropped the reply.
-    down: Option<DownReason>,
+    why: Why,
+}
+
+/// Why there is none.
+#[derive(Debug)]
+pub(crate) enum Why {
+    /// The process lives, and has dropped the reply.
+    Dropped,
+    Down(DownReason),
+    Undecodable(Undecodable),
 }
 
 impl Broken {
     pub(crate) fn down(reference: u64, reason: DownReason) -> Self {
-        Broken { reference, down: Some(reason) }
+        Broken { reference, why: Why::Down(reason) }
     }
 
-    pub(crate) fn into_parts(self) -> (u64, Option<DownReason>) {
-        (self.reference, self.down)
+    pub(crate) fn into_parts(self) -> (u64, Why) {
+        (self.reference, self.why)
     }
 
     pub(crate) fn no_reply(reference: u64) -> Self {
-        Broken { reference, down: None }
+        Broken { reference, why: Why::Dropped }
+    }
+
+    pub(crate) fn undecodable(reference: u64, why: Undecodable) -> Self {
+        Broken { reference, why: Why::Undecodable(why) }
     }
 
     pub(crate) fn seal(self) -> Envelope {
@@ -201,7 +213,7 @@ impl<T> Drop for Reply<T> {
                 return;
             }
         }
-        break_off(caller, Broken { reference, down: None });
+        break_off(caller, Broken::no_reply(reference));
     }
 }
 
@@ -459,7 +471,11 @@ pub(crate) fn open<T: Send + 'static>(envelope: Envelope, reference: u64) -> Opt
             if broken.reference != reference {
                 return None;
             }
-            Some(Err(broken.down.map_or(CallError::NoReply, CallError::Down)))
+            Some(Err(match broken.why {
+                Why::Dropped => CallError::NoReply,
+                Why::Down(reason) => CallError::Down(reason),
+                Why::Undecodable(why) => CallError::Undecodable(why),
+            }))
         }
     }
 }
@@ -467,12 +483,21 @@ pub(crate) fn open<T: Send + 'static>(envelope: Envelope, reference: u64) -> Opt
 /// Waits for a value that somebody computes elsewhere: `start` gets a [`Reply`] for it. The machinery of a
 /// call without a process on the other side.
 pub(crate) fn wait_for<T: Send + 'static>(start: impl FnOnce(Reply<T>)) -> Result<T, CallError> {
+    wait_for_timeout(start, Duration::MAX)
+}
+
+/// The same, not for longer than this.
+pub(crate) fn wait_for_timeout<T: Send + 'static>(
+    start: impl FnOnce(Reply<T>),
+    timeout: Duration,
+) -> Result<T, CallError> {
     let Some(caller) = process::try_self_pid() else { return Err(CallError::Unwinding) };
+    let deadline = process::add(current::now(), timeout);
     let reference = fresh_reference();
     current::await_reply(tag_of(reference));
     start(Reply::new(caller, reference));
     loop {
-        match current::wait_reply(u64::MAX) {
+        match current::wait_reply(deadline) {
             Ok(envelope) => {
                 if let Some(result) = open(envelope, reference) {
                     return result;
@@ -482,6 +507,10 @@ pub(crate) fn wait_for<T: Send + 'static>(start: impl FnOnce(Reply<T>)) -> Resul
             Err(Wake::Ending) => {
                 current::cancel_reply();
                 return Err(CallError::Unwinding);
+            }
+            Err(Wake::TimedOut) if deadline != u64::MAX => {
+                current::cancel_reply();
+                return Err(CallError::Timeout(timeout));
             }
             Err(_) => {}
         }

@@ -71,7 +71,59 @@ pub enum CallError {
     CallingSelf,
     /// The caller is unwinding or ending, and cannot wait.
     Unwinding,
+    /// The request or its answer could not be read by the node that it went to. Nothing of it was delivered.
+    Undecodable(Undecodable),
 }
+
+/// Why a node could not read what another one has sent.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
+pub enum Undecodable {
+    /// The type is not registered there.
+    UnknownType {
+        /// Its name.
+        name: String,
+    },
+    /// The type of that name looks different there.
+    DifferentType {
+        /// Its name.
+        name: String,
+        /// The fingerprint of who has sent it.
+        sent: u64,
+        /// The fingerprint of who has read it.
+        read: u64,
+    },
+    /// Who has the name takes messages of another type.
+    TakesOthers {
+        /// The type that was sent.
+        name: String,
+    },
+    /// The bytes are not what their type says, or are nested too deeply.
+    Malformed {
+        /// What is wrong with them.
+        error: String,
+    },
+}
+
+impl fmt::Display for Undecodable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Undecodable::UnknownType { name } => write!(f, "the type {name:?} is not registered there"),
+            Undecodable::DifferentType { name, sent, read } => {
+                write!(
+                    f,
+                    "the type {name:?} looks different there: {sent:016x} was sent, {read:016x} is known"
+                )
+            }
+            Undecodable::TakesOthers { name } => {
+                write!(f, "the process takes no messages of the type {name:?}")
+            }
+            Undecodable::Malformed { error } => write!(f, "malformed: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Undecodable {}
 
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -82,6 +134,7 @@ impl fmt::Display for CallError {
             CallError::Refused(why) => write!(f, "the process called did not take the request: {why}"),
             CallError::CallingSelf => f.write_str("a process called itself"),
             CallError::Unwinding => f.write_str("a process that is ending cannot call"),
+            CallError::Undecodable(why) => write!(f, "the request or its answer cannot be read: {why}"),
         }
     }
 }

@@ -77,7 +77,7 @@ pub use {
     dead_letters::DeadLetter,
     engset_macros::preemptible,
     engset_scheduler::{Choice, Priority, Random, Script, WorkerMetrics, current::Activity, envelope_memory},
-    error::{CallError, NameError, RunError, SendError, SpawnError, StartError},
+    error::{CallError, NameError, RunError, SendError, SpawnError, StartError, Undecodable},
     event::{Down, Event, Exit, Item, MonitorRef, NodeDown, NodeUp, Received},
     extension::{Extension, ExtensionError, extension},
     future::block_on,

@@ -10,6 +10,8 @@
 //! | [`testing`] | seeds, virtual time, deadlocks that are found |
 //! | [`tuning`] | settings, stack sizes, priorities, what to look at |
 //!
+//! Nodes that talk to each other have a page of their own, `docs/nodes.md`.
+//!
 //! The program `examples/index` in the repository uses most of it. What exactly is promised, and what is not,
 //! stands in `docs/semantics.md`; how it works, in `docs/architecture.md`.
 
@@ -25,3 +27,8 @@ pub mod tuning;
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// And those of the page about nodes.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/nodes.md")]
+struct Nodes;

@@ -1,10 +1,13 @@
-//! Where a message goes: to an address, to a name, or to who is under a key of a registry.
+//! Where a message goes: to an address, to a name, here or on another node, or to who is under a key of a registry.
 //!
 //! A name and a key are looked up for each send and each call: so they find the process that took over from one that has
 //! ended. What is not there is answered as the dead answer.
 
 use crate::{Registry, registry::Key};
-use engset_runtime::{Address, CallError, DEFAULT_CALL_TIMEOUT, DownReason, Reply, SendError, lookup};
+use engset_runtime::{
+    Address, CallError, DEFAULT_CALL_TIMEOUT, DownReason, Reply, SendError, lookup,
+    remote::{Named, Remote},
+};
 use std::{fmt, sync::Arc, time::Duration};
 
 /// Something that leads to a process that takes `M`.
@@ -98,6 +101,26 @@ impl<M: Send + 'static> Destination<M> for String {
 impl<M: Send + 'static> Destination<M> for Arc<str> {
     fn find(&self) -> Option<Address<M>> {
         lookup(self).ok()
+    }
+}
+
+/// A name on a node, which may be another one. To find who has it is a question to that node; to send and to call need none.
+impl<M: Remote> Destination<M> for Named<M> {
+    fn find(&self) -> Option<Address<M>> {
+        self.lookup().ok()
+    }
+
+    fn send_to(&self, message: M) -> Result<(), SendError<M>> {
+        self.send(message);
+        Ok(())
+    }
+
+    fn call_to_timeout<T: Send + 'static>(
+        &self,
+        make: impl FnOnce(Reply<T>) -> M,
+        timeout: Duration,
+    ) -> Result<T, CallError> {
+        self.call_timeout(make, timeout)
     }
 }
 

@@ -13,6 +13,7 @@
 //! | the same, of one kind and as many as needed | [`DynamicSupervisor`] |
 //! | the same process several times, by key | [`PartitionSupervisor`] |
 //! | a server that keeps its mailbox when it crashes | [`InheritedMailbox`] |
+//! | a child on another node | [`RemoteChild`] |
 //! | processes under keys | [`Registry`]; by it, [`Via`] |
 //! | many processes that are told the same | [`Groups`] |
 //! | many processes that do the same | [`Pool`], [`Router`] |
@@ -59,6 +60,7 @@ pub mod pool;
 pub mod pubsub;
 pub mod read_mostly;
 pub mod registry;
+pub mod remote_child;
 mod restart_intensity;
 pub mod router;
 pub mod service;
@@ -103,6 +105,7 @@ pub use {
     pubsub::{PubSub, Subscription, Topic, TopicError},
     read_mostly::ReadMostly,
     registry::{RegisterError, Registry, RegistryBuilder, RegistryChange},
+    remote_child::{Lost, RemoteChild},
     router::{Keyed, Router, Routing},
     service::Service,
     service_end::{Forced, HangReport, ServiceError},

@@ -1,8 +1,10 @@
 //! A node among nodes: the table of links, and what the node asks of others and answers itself.
 
 use super::{
+    discovery::Sources,
     handshake::{Admission, Identity, Refusal, simultaneous},
     link::{Link, LinkCounters},
+    nesting,
     peer::{self, PeerMessage},
     secret::Secret,
     session::Settings,
@@ -12,12 +14,14 @@ use super::{
 };
 use engset_runtime::{
     Address, Builder, DownReason, Event, Mailbox, NodeId, Pid, Priority, now,
-    remote::{self, Ancestry, Parcel, PendingCall, Router, Way},
+    remote::{
+        self, Ancestry, Codec, EntryPoint, Nodes, Parcel, PendingCall, RemoteError, RequestError, Router,
+        SpawnFor, Way,
+    },
 };
-use serde::{Deserialize, Serialize};
+use serde::de::DeserializeOwned;
 use std::{
     collections::{BTreeMap, HashMap},
-    fmt,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak,
         atomic::{AtomicUsize, Ordering},
@@ -28,58 +32,26 @@ use std::{
 /// Connections whose handshake is not done, that others have opened. More are closed at once.
 const HALF_OPEN: usize = 64;
 
-/// Why a node has refused a request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum RequestError {
-    /// Nobody there has the name.
-    UnknownName,
-    /// Who has the name takes messages of a type that is not registered there for other nodes.
-    NotExported,
-    /// Who has the name takes messages of another type.
-    WrongType {
-        /// Of this one.
-        takes: String,
-    },
-    /// The type of that name looks different there.
-    Different,
-    /// No entry point is registered there under the name.
-    UnknownEntry,
-    /// The argument cannot be decoded there.
-    BadArgument(String),
-    /// No process could be spawned there.
-    Spawn(String),
-    /// It does not understand the request.
-    BadRequest(String),
-}
-
-impl fmt::Display for RequestError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RequestError::UnknownName => f.write_str("nobody has that name there"),
-            RequestError::NotExported => {
-                f.write_str("the type of its messages is not registered there for other nodes")
-            }
-            RequestError::WrongType { takes } => write!(f, "it takes messages of the type {takes}"),
-            RequestError::Different => f.write_str("the type of that name looks different there"),
-            RequestError::UnknownEntry => f.write_str("no entry point is registered there under that name"),
-            RequestError::BadArgument(error) => write!(f, "the argument cannot be decoded there: {error}"),
-            RequestError::Spawn(error) => write!(f, "nothing was spawned there: {error}"),
-            RequestError::BadRequest(error) => write!(f, "it does not understand the request: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for RequestError {}
-
 /// The answer to a request: a process, and the incarnation of the node that has answered.
 pub(crate) type Answer = Result<(Task, u64), RequestError>;
 
-/// Spawns a process for a parent.
-pub(crate) type SpawnFor = Box<dyn FnOnce(Pid, Ancestry) -> Result<Pid, RequestError>>;
+/// Nodes that are up, and who wants to know.
+#[derive(Default)]
+struct Watched {
+    /// By whom; also of the hidden ones?
+    watchers: Vec<(Pid, bool)>,
+    /// Hidden?
+    up: BTreeMap<Arc<str>, (NodeId, bool)>,
+}
 
-/// A registered entry point: decodes its argument.
-pub(crate) type Entry = Arc<dyn Fn(&[u8]) -> Result<SpawnFor, RequestError> + Send + Sync>;
+impl Watched {
+    fn up(&self, hidden: bool) -> Nodes {
+        let wanted = |(name, (node, is_hidden)): (&Arc<str>, &(NodeId, bool))| {
+            (!is_hidden || hidden).then(|| (Arc::clone(name), *node))
+        };
+        self.up.iter().filter_map(wanted).collect()
+    }
+}
 
 struct Pending {
     call: PendingCall,
@@ -100,13 +72,14 @@ pub(crate) struct Endpoint {
     settings: Settings,
     nesting: usize,
     addresses: BTreeMap<String, String>,
+    sources: Sources,
     transport: Arc<dyn Transport>,
     manager: OnceLock<Address<ManagerMessage>>,
     links: RwLock<BTreeMap<Arc<str>, Arc<Link>>>,
     own: Weak<Endpoint>,
     pending: Mutex<HashMap<(Pid, u64), Pending>>,
-    watchers: Mutex<Vec<Pid>>,
-    entries: RwLock<HashMap<String, Entry>>,
+    watched: Mutex<Watched>,
+    entries: RwLock<HashMap<String, EntryPoint>>,
     half_open: AtomicUsize,
 }
 
@@ -117,6 +90,7 @@ pub(crate) struct Parts {
     pub(crate) settings: Settings,
     pub(crate) nesting: usize,
     pub(crate) addresses: BTreeMap<String, String>,
+    pub(crate) sources: Sources,
     pub(crate) transport: Arc<dyn Transport>,
 }
 
@@ -126,7 +100,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Endpoint {
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
-        let Parts { home, identity, secret, settings, nesting, addresses, transport } = parts;
+        let Parts { home, identity, secret, settings, nesting, addresses, sources, transport } = parts;
         Arc::new_cyclic(|own| Endpoint {
             home,
             identity,
@@ -134,12 +108,13 @@ impl Endpoint {
             settings,
             nesting,
             addresses,
+            sources,
             transport,
             manager: OnceLock::new(),
             links: RwLock::default(),
             own: own.clone(),
             pending: Mutex::default(),
-            watchers: Mutex::default(),
+            watched: Mutex::default(),
             entries: RwLock::default(),
             half_open: AtomicUsize::new(0),
         })
@@ -180,6 +155,7 @@ impl Endpoint {
         struct Leave(Arc<Endpoint>);
         impl Drop for Leave {
             fn drop(&mut self) {
+                self.0.sources.leave();
                 self.0.transport.close();
                 remote::leave(self.0.home);
             }
@@ -239,10 +215,6 @@ impl Endpoint {
             manager.send(ManagerMessage::Link(Arc::clone(&link)));
         }
         link
-    }
-
-    pub(crate) fn links(&self) -> Vec<Arc<Link>> {
-        self.links.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
     pub(crate) fn counters(&self, name: &str) -> LinkCounters {
@@ -325,36 +297,66 @@ impl Endpoint {
         }
     }
 
-    pub(crate) fn watch(&self, pid: Pid, on: bool) {
-        let mut watchers = locked(&self.watchers);
-        watchers.retain(|other| *other != pid);
-        if on {
-            watchers.push(pid);
-        }
+    /// Shall a process be told of nodes, of all of them or only of those that are not hidden? `None`: no more. Those that are up.
+    pub(crate) fn watch(&self, pid: Pid, hidden: Option<bool>) -> Nodes {
+        let mut watched = locked(&self.watched);
+        watched.watchers.retain(|(other, _)| *other != pid);
+        watched.watchers.extend(hidden.map(|hidden| (pid, hidden)));
+        watched.up(hidden.unwrap_or(false))
     }
 
-    /// Tells who has asked.
-    pub(crate) fn announce(&self, event: &Event) {
-        let watchers = locked(&self.watchers).clone();
-        for pid in watchers {
-            if !remote::tell(pid, event.clone()) {
-                self.watch(pid, false);
+    /// The nodes that are up.
+    pub(crate) fn up(&self, hidden: bool) -> Nodes {
+        locked(&self.watched).up(hidden)
+    }
+
+    /// Tells who has asked. The table changes with it, so that who asks for both misses nothing.
+    pub(crate) fn announce(&self, event: &Event, hidden: bool) {
+        let mut watched = locked(&self.watched);
+        match event {
+            Event::NodeUp(up) => drop(watched.up.insert(Arc::clone(&up.name), (up.id, hidden))),
+            Event::NodeDown(down) => drop(watched.up.remove(&down.name)),
+            _ => {}
+        }
+        let watchers = watched.watchers.clone();
+        drop(watched);
+        for (pid, wants_hidden) in watchers {
+            if (!hidden || wants_hidden) && !remote::tell(pid, event.clone()) {
+                self.watch(pid, None);
             }
         }
     }
 
-    pub(crate) fn register_entry(&self, name: String, entry: Entry) -> bool {
+    pub(crate) fn register_entry(&self, name: String, entry: EntryPoint) -> bool {
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
-        entries.insert(name, entry).is_none()
+        match entries.entry(name) {
+            std::collections::hash_map::Entry::Occupied(_) => false,
+            std::collections::hash_map::Entry::Vacant(place) => {
+                place.insert(entry);
+                true
+            }
+        }
+    }
+
+    /// Where a node is to be dialled. In a process: sources may take their time.
+    pub(crate) fn resolve(&self, name: &str) -> String {
+        if let Some(address) = self.addresses.get(name) {
+            return address.clone();
+        }
+        self.sources.find(name).unwrap_or_else(|| self.address_of(name))
+    }
+
+    pub(crate) fn sources(&self) -> &Sources {
+        &self.sources
     }
 
     /// Asks a node. In a process.
-    pub(crate) fn ask(
+    pub(crate) fn ask<T: DeserializeOwned + Send + 'static>(
         &self,
         node: &str,
         request: &Request,
         ancestry: Option<Ancestry>,
-    ) -> Result<Answer, engset_runtime::CallError> {
+    ) -> Result<T, engset_runtime::CallError> {
         let link = self.link(node);
         let mut bytes = Vec::new();
         super::packet::encode(&mut bytes, request);
@@ -366,16 +368,42 @@ impl Endpoint {
         })
     }
 
+    /// The same, for a process that is there.
+    pub(crate) fn ask_for(
+        &self,
+        node: &str,
+        request: &Request,
+        ancestry: Option<Ancestry>,
+    ) -> Result<Pid, RemoteError> {
+        let answer: Answer = self.ask(node, request, ancestry).map_err(RemoteError::Call)?;
+        let ((index, serial), creation) = answer.map_err(RemoteError::Refused)?;
+        match self.node_id(node, creation) {
+            Some(of) => Ok(remote::pid(of, index, serial)),
+            None => Err(RemoteError::NotJoined),
+        }
+    }
+
+    /// What an entry point makes of an argument.
+    fn enter(&self, entry: &str, argument: &[u8]) -> Result<SpawnFor, RequestError> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        let entry = entries.get(entry).cloned().ok_or(RequestError::UnknownEntry)?;
+        drop(entries);
+        nesting::check(argument, self.nesting)
+            .map_err(|error| RequestError::BadArgument(error.to_string()))?;
+        entry(argument)
+    }
+
     /// Answers a request of another node. In its peer process.
     pub(crate) fn answer(&self, link: &Link, from: Pid, reference: u64, request: Request) {
         let answer: Result<Task, RequestError> = match request {
             Request::Ping => Ok((0, 0)),
+            Request::Nodes => {
+                let names: Vec<String> = self.up(false).iter().map(|(name, _)| name.to_string()).collect();
+                return remote::answer(from, reference, names);
+            }
             Request::Lookup { name, type_name, fingerprint } => lookup(&name, &type_name, fingerprint),
             Request::Spawn { entry, link: linked, monitor, argument } => {
-                let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-                let entry = entries.get(&entry).cloned();
-                drop(entries);
-                match entry.map_or(Err(RequestError::UnknownEntry), |entry| entry(&argument)) {
+                match self.enter(&entry, &argument) {
                     Err(error) => Err(error),
                     Ok(spawn) => {
                         let ancestry = Ancestry { link: linked, monitor };
@@ -413,6 +441,48 @@ impl Router for Endpoint {
     fn way(&self, node: NodeId, name: &str, creation: u64) -> Arc<dyn Way> {
         Arc::new(LinkWay { endpoint: self.own.clone(), link: self.link(name), node, creation })
     }
+
+    fn route_named(&self, node: &str, parcel: Parcel, may_wait: bool) {
+        self.link(node).route_parcel(self, None, parcel, may_wait);
+    }
+
+    fn nodes(&self) -> Nodes {
+        self.up(false)
+    }
+
+    fn watch_nodes(&self, watcher: Pid, on: bool) -> Nodes {
+        self.watch(watcher, on.then_some(false))
+    }
+
+    fn lookup(&self, node: &str, name: &str, codec: &'static Codec) -> Result<Pid, RemoteError> {
+        if node == self.identity.name {
+            let found = lookup(name, codec.name(), codec.fingerprint()).map_err(RemoteError::Refused)?;
+            return Ok(remote::pid(self.home, found.0, found.1));
+        }
+        let (name, type_name) = (name.to_owned(), codec.name().to_owned());
+        let request = Request::Lookup { name, type_name, fingerprint: codec.fingerprint() };
+        self.ask_for(node, &request, None)
+    }
+
+    fn spawn(
+        &self,
+        node: &str,
+        entry: &str,
+        argument: Vec<u8>,
+        ancestry: Ancestry,
+    ) -> Result<Pid, RemoteError> {
+        if node == self.identity.name {
+            let spawn = self.enter(entry, &argument).map_err(RemoteError::Refused)?;
+            return spawn(engset_runtime::self_pid(), ancestry).map_err(RemoteError::Refused);
+        }
+        let (entry, link) = (entry.to_owned(), ancestry.link);
+        let request = Request::Spawn { entry, link, monitor: ancestry.monitor, argument };
+        self.ask_for(node, &request, Some(ancestry))
+    }
+
+    fn export(&self, name: &str, entry: EntryPoint) -> bool {
+        self.register_entry(name.to_owned(), entry)
+    }
 }
 
 /// The way to one incarnation of another node.
@@ -431,7 +501,7 @@ impl Way for LinkWay {
 
     fn route(&self, parcel: Parcel, may_wait: bool) {
         if let Some(endpoint) = self.endpoint.upgrade() {
-            self.link.route_parcel(&endpoint, self.node, parcel, may_wait);
+            self.link.route_parcel(&endpoint, Some(self.node), parcel, may_wait);
         }
     }
 }

@@ -43,6 +43,8 @@ pub const MAX_NAME: usize = 255;
 pub mod feature {
     /// Packets may be compressed (LZ4).
     pub const LZ4: u64 = 1;
+    /// The node is a hidden one: its connections do not count when nodes tell each other whom they know. (One side suffices.)
+    pub const HIDDEN: u64 = 2;
 }
 
 /// What a node says of its limits.

@@ -10,10 +10,10 @@ use super::{
     session::{Control, Incoming, Input, SessionError, TypeRefusal},
     wire::{Body, Packet, Request, Task},
 };
-use crate::dist::endpoint::{Answer, RequestError};
+use crate::dist::endpoint::Answer;
 use engset_runtime::{
-    NodeId, Pid, now,
-    remote::{self, Codec, Op, Parcel},
+    NodeId, Pid, Undecodable, now,
+    remote::{self, Codec, NotNamed, Op, Parcel, RequestError},
 };
 use engset_scheduler::driver;
 use std::{
@@ -152,7 +152,7 @@ enum Known {
         name: String,
         fingerprint: u64,
     },
-    Refused,
+    Refused(Undecodable),
 }
 
 /// What comes from the other node, on its way to the processes here.
@@ -187,7 +187,10 @@ impl Inbound<'_> {
                     return;
                 }
                 let (known, refusal) = match remote::codec_by_name(&name) {
-                    None => (Known::Unknown { name, fingerprint }, Some(TypeRefusal::Unknown)),
+                    None => {
+                        tracing::warn!(target: "engset", node = %self.link.name, message = name, "messages of a type that is not registered here are refused");
+                        (Known::Unknown { name, fingerprint }, Some(TypeRefusal::Unknown))
+                    }
                     Some(codec) if codec.fingerprint() != fingerprint => {
                         let own = codec.fingerprint();
                         tracing::error!(
@@ -195,7 +198,8 @@ impl Inbound<'_> {
                             theirs = format_args!("{fingerprint:016x}"), own = format_args!("{own:016x}"),
                             "messages of a type that looks different there are refused"
                         );
-                        (Known::Refused, Some(TypeRefusal::Different { fingerprint: own }))
+                        let different = Undecodable::DifferentType { name, sent: fingerprint, read: own };
+                        (Known::Refused(different), Some(TypeRefusal::Different { fingerprint: own }))
                     }
                     Some(codec) => (Known::Codec(codec), None),
                 };
@@ -205,8 +209,10 @@ impl Inbound<'_> {
                 }
             }
             Control::TypeRefused { id, why } => {
-                let different = matches!(why, TypeRefusal::Different { .. });
-                let codec = if different { up.refuse(id) } else { up.announced(id) };
+                let codec = match why {
+                    TypeRefusal::Different { fingerprint } => up.refuse(id, fingerprint),
+                    TypeRefusal::Unknown => up.announced(id),
+                };
                 let name = codec.map_or("?", Codec::name);
                 tracing::error!(target: "engset", node = %self.link.name, message = name, ?why, "the other node does not take messages of a type");
             }
@@ -259,7 +265,7 @@ impl Inbound<'_> {
                             .map_err(|error| error.to_string())
                     }
                     Err(error) => {
-                        call.broken(None);
+                        call.undecodable(Undecodable::Malformed { error: error.to_string() });
                         Err(error.to_string())
                     }
                 };
@@ -274,6 +280,15 @@ impl Inbound<'_> {
                     // What a monitor of a thread that is no process says comes in this way, too.
                     None => Op::Broken { reference, down },
                 }
+            }
+            Body::Named { name, type_id, patience, calls, bytes } => {
+                return self.named(name, type_id, patience, &calls, bytes);
+            }
+            Body::Undecodable { reference, why } => {
+                if let Some((call, _)) = self.endpoint.take_pending(to, reference) {
+                    call.undecodable(why);
+                }
+                return;
             }
             Body::Request { reference, bytes } => {
                 if let Some(from) = from {
@@ -313,32 +328,94 @@ impl Inbound<'_> {
         calls: &[(Task, u64)],
         bytes: &[u8],
     ) {
+        let codec = match self.codec(type_id) {
+            Some(Ok(codec)) => codec,
+            Some(Err(why)) => return self.refused(calls, &why),
+            None => return,
+        };
+        self.deliver_message(codec, to, patience, alias, calls, bytes);
+    }
+
+    /// A message for who has a name here.
+    fn named(
+        &mut self,
+        name: &str,
+        type_id: u32,
+        patience: Option<u32>,
+        calls: &[(Task, u64)],
+        bytes: &[u8],
+    ) {
+        let codec = match self.codec(type_id) {
+            Some(Ok(codec)) => codec,
+            Some(Err(why)) => return self.refused(calls, &why),
+            None => return,
+        };
+        match remote::find_named(self.endpoint.home(), name, codec) {
+            Ok(to) => self.deliver_message(codec, to, patience, None, calls, bytes),
+            Err(NotNamed::Nobody) => {
+                add(&self.link.counts.refused);
+                for (caller, reference) in calls {
+                    remote::nobody_there(self.there(*caller), *reference);
+                }
+                self.discard(codec, bytes);
+            }
+            Err(NotNamed::TakesOthers) => {
+                self.refused(calls, &Undecodable::TakesOthers { name: codec.name().to_owned() });
+                self.discard(codec, bytes);
+            }
+        }
+    }
+
+    fn discard(&self, codec: &'static Codec, bytes: &[u8]) {
+        if nesting::check(bytes, self.endpoint.nesting()).is_ok() {
+            // Its callers have been told already, as far as they are known.
+            let _ = guarded(|| Ok(remote::discard(codec, bytes)));
+        }
+    }
+
+    /// The type of this number, or why its messages are not taken. `None`: it was not announced, which ends the connection.
+    fn codec(&mut self, type_id: u32) -> Option<Result<&'static Codec, Undecodable>> {
         let Some(known) = self.types.get_mut(type_id as usize) else {
             self.error.get_or_insert(SessionError::Packet(PacketError::Decode(format!(
                 "type {type_id} was not announced"
             ))));
-            return;
+            return None;
         };
         if let Known::Unknown { name, fingerprint } = known
             && let Some(codec) = remote::codec_by_name(name)
         {
-            *known = if codec.fingerprint() == *fingerprint { Known::Codec(codec) } else { Known::Refused };
+            *known = if codec.fingerprint() == *fingerprint {
+                Known::Codec(codec)
+            } else {
+                let (name, read) = (std::mem::take(name), codec.fingerprint());
+                Known::Refused(Undecodable::DifferentType { name, sent: *fingerprint, read })
+            };
         }
-        let known = &self.types[type_id as usize];
-        let result = match known {
-            Known::Codec(codec) => match nesting::check(bytes, self.endpoint.nesting()) {
-                Ok(()) => {
-                    let calls: Vec<(Pid, u64)> =
-                        calls.iter().map(|(caller, call)| (self.there(*caller), *call)).collect();
-                    let incoming = remote::Incoming { codec, body: bytes, patience, alias, calls: &calls };
-                    guarded(|| remote::deliver_message(to, incoming))
-                }
-                Err(error) => Err(remote::Undelivered::Undecodable(error.to_string())),
-            },
-            Known::Unknown { name, .. } => {
-                Err(remote::Undelivered::Undecodable(format!("the type \"{name}\" is not registered")))
+        Some(match known {
+            Known::Codec(codec) => Ok(*codec),
+            Known::Unknown { name, .. } => Err(Undecodable::UnknownType { name: name.clone() }),
+            Known::Refused(why) => Err(why.clone()),
+        })
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "they are the fields of a message")]
+    fn deliver_message(
+        &mut self,
+        codec: &'static Codec,
+        to: Pid,
+        patience: Option<u32>,
+        alias: Option<u64>,
+        calls: &[(Task, u64)],
+        bytes: &[u8],
+    ) {
+        let result = match nesting::check(bytes, self.endpoint.nesting()) {
+            Ok(()) => {
+                let calls: Vec<(Pid, u64)> =
+                    calls.iter().map(|(caller, call)| (self.there(*caller), *call)).collect();
+                let incoming = remote::Incoming { codec, body: bytes, patience, alias, calls: &calls };
+                guarded(|| remote::deliver_message(to, incoming))
             }
-            Known::Refused => Err(remote::Undelivered::Undecodable("its type looks different there".into())),
+            Err(error) => Err(remote::Undelivered::Undecodable(error.to_string())),
         };
         match result {
             Ok(()) => {
@@ -348,20 +425,25 @@ impl Inbound<'_> {
                 } else {
                     *self.elsewhere += 1
                 }
-                return add(&self.link.counts.received);
+                add(&self.link.counts.received);
             }
             Err(remote::Undelivered::Undecodable(error)) => {
+                // A type that is not known, or another one, is a matter of versions. This is none.
                 *self.undecodable += 1;
                 tracing::warn!(target: "engset", node = %self.link.name, %error, "a message is not delivered");
-                // Its `Reply`s did not come to life: who waits for them is told.
-                for (caller, reference) in calls {
-                    remote::break_off(self.there(*caller), *reference);
-                }
+                self.refused(calls, &Undecodable::Malformed { error });
             }
             // A `Reply` in it was dropped, which tells the caller.
-            Err(_) => {}
+            Err(_) => add(&self.link.counts.refused),
         }
+    }
+
+    /// A message that cannot be read. Its `Reply`s did not come to life: who waits for them is told.
+    fn refused(&self, calls: &[(Task, u64)], why: &Undecodable) {
         add(&self.link.counts.refused);
+        for (caller, reference) in calls {
+            remote::undecodable(self.there(*caller), *reference, why.clone());
+        }
     }
 
     /// The peer process answers: that may mean to spawn a process.

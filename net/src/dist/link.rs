@@ -6,7 +6,7 @@
 
 use super::{
     channel::{Channel, Kick},
-    endpoint::{Answer, Endpoint, SpawnFor},
+    endpoint::{Answer, Endpoint},
     handshake::Agreement,
     packet,
     peer::PeerMessage,
@@ -15,8 +15,8 @@ use super::{
     wire::{Body, Packet, Task},
 };
 use engset_runtime::{
-    Address, DownReason, NodeId, Pid,
-    remote::{self, Ancestry, Codec, Op, Parcel, PendingCall},
+    Address, DownReason, NodeId, Pid, Undecodable,
+    remote::{self, Ancestry, Codec, Op, Parcel, PendingCall, SpawnFor},
 };
 use std::{
     collections::HashMap,
@@ -90,6 +90,8 @@ pub(crate) struct Up {
     pub(crate) relations: Relations,
     /// Numbers of types, by the place of their codec; `None`: the other does not take it.
     types: HashMap<usize, Option<u32>>,
+    /// Why the other does not take some.
+    refused: HashMap<usize, Undecodable>,
     /// The one that was asked for last.
     latest: (usize, Option<u32>),
     announced: Vec<&'static Codec>,
@@ -250,16 +252,22 @@ impl Link {
         admitted
     }
 
-    /// See [`Way::route`](remote::Way::route).
-    pub(crate) fn route_parcel(&self, endpoint: &Endpoint, node: NodeId, parcel: Parcel, may_wait: bool) {
+    /// See [`Way::route`](remote::Way::route). For this incarnation, or for any.
+    pub(crate) fn route_parcel(
+        &self,
+        endpoint: &Endpoint,
+        node: Option<NodeId>,
+        parcel: Parcel,
+        may_wait: bool,
+    ) {
         let mut state = self.lock();
-        if let Op::Message { body, calls, .. } = &parcel.op {
+        if let Op::Message { body, calls, .. } | Op::Named { body, calls, .. } = &parcel.op {
             match self.admit(state, parcel.from, body.len(), may_wait) {
                 Some(locked) => state = locked,
                 None => return calls.iter().for_each(|call| call.broken(None)),
             }
         }
-        self.route_locked(endpoint, state, Some(node), Cargo::Parcel(parcel));
+        self.route_locked(endpoint, state, node, Cargo::Parcel(parcel));
     }
 
     /// Takes a request of the node itself, for any incarnation.
@@ -322,7 +330,7 @@ impl Link {
             }
             Cargo::Parcel(parcel) => {
                 if parcel.from.is_some_and(|from| from.node() != home)
-                    && !matches!(parcel.op, Op::Message { .. })
+                    && !matches!(parcel.op, Op::Message { .. } | Op::Named { .. })
                 {
                     return Err((cargo, DownReason::NoConnection));
                 }
@@ -378,7 +386,9 @@ impl Link {
             Ok(_) => {
                 up.scratch = bytes;
                 match cargo {
-                    Cargo::Parcel(Parcel { op: Op::Message { body, .. }, .. }) => {
+                    Cargo::Parcel(Parcel {
+                        op: Op::Message { body, .. } | Op::Named { body, .. }, ..
+                    }) => {
                         // Relaxed: only written under the lock.
                         let sent = self.counts.sent.load(Ordering::Relaxed);
                         self.counts.sent.store(sent + 1, Ordering::Relaxed);
@@ -404,14 +414,17 @@ impl Link {
     fn body<'a>(&self, endpoint: &Endpoint, up: &mut Up, parcel: &'a Parcel) -> Option<Body<'a>> {
         Some(match &parcel.op {
             Op::Message { codec, body, patience, alias, calls } => {
-                let Some(type_id) = up.number(codec) else {
-                    add(&self.counts.dropped);
-                    calls.iter().for_each(|call| call.broken(None));
-                    return None;
-                };
-                calls.iter().for_each(|call| endpoint.expect(*call, &self.name));
-                let calls = calls.iter().map(|call| (task(call.caller), call.reference)).collect();
+                let type_id = self.number(up, codec, calls)?;
+                let calls = self.expected(endpoint, calls);
                 Body::Message { type_id, patience: *patience, alias: *alias, calls, bytes: body }
+            }
+            Op::Named { name, codec, body, patience, calls } => {
+                let type_id = self.number(up, codec, calls)?;
+                let calls = self.expected(endpoint, calls);
+                Body::Named { name, type_id, patience: *patience, calls, bytes: body }
+            }
+            Op::Undecodable { reference, why } => {
+                Body::Undecodable { reference: *reference, why: why.clone() }
             }
             Op::Answer { reference, body } => Body::Answer { reference: *reference, bytes: body },
             Op::Broken { reference, down } => Body::Broken { reference: *reference, down: down.clone() },
@@ -429,6 +442,28 @@ impl Link {
         })
     }
 
+    /// The number of a message's type. `None`: the other does not take it, and the callers have been told.
+    fn number(&self, up: &mut Up, codec: &'static Codec, calls: &[PendingCall]) -> Option<u32> {
+        let number = up.number(codec);
+        if number.is_none() {
+            add(&self.counts.dropped);
+            let why = up.refused.get(&std::ptr::from_ref(codec).addr());
+            for call in calls {
+                match why {
+                    Some(why) => call.undecodable(why.clone()),
+                    None => call.broken(None),
+                }
+            }
+        }
+        number
+    }
+
+    /// Calls whose answers will come over this link, as they are told to the other.
+    fn expected(&self, endpoint: &Endpoint, calls: &[PendingCall]) -> Vec<(Task, u64)> {
+        calls.iter().for_each(|call| endpoint.expect(*call, &self.name));
+        calls.iter().map(|call| (task(call.caller), call.reference)).collect()
+    }
+
     /// Cargo that cannot be brought: who waits for it is told. Not under the lock.
     pub(crate) fn fail(&self, endpoint: &Endpoint, cargo: Cargo, reason: &DownReason) {
         let parcel = match cargo {
@@ -440,7 +475,7 @@ impl Link {
         };
         let Parcel { from, to, op } = parcel;
         let back = match op {
-            Op::Message { calls, .. } => {
+            Op::Message { calls, .. } | Op::Named { calls, .. } => {
                 add(&self.counts.dropped);
                 for call in calls {
                     endpoint.forget(&call);
@@ -482,6 +517,7 @@ impl Link {
             outgoing: Outgoing::new(settings, agreement),
             relations: Relations::default(),
             types: HashMap::new(),
+            refused: HashMap::new(),
             latest: (0, None),
             announced: Vec::new(),
             scratch: Vec::new(),
@@ -601,9 +637,12 @@ impl Up {
         number
     }
 
-    /// The other does not take a type.
-    pub(crate) fn refuse(&mut self, id: u32) -> Option<&'static Codec> {
+    /// The other does not take a type, which has this fingerprint there.
+    pub(crate) fn refuse(&mut self, id: u32, there: u64) -> Option<&'static Codec> {
         let codec = *self.announced.get(id as usize)?;
+        let name = codec.name().to_owned();
+        let why = Undecodable::DifferentType { name, sent: codec.fingerprint(), read: there };
+        self.refused.insert(std::ptr::from_ref(codec).addr(), why);
         self.types.insert(std::ptr::from_ref(codec).addr(), None);
         self.latest = (0, None);
         Some(codec)
@@ -620,7 +659,10 @@ impl Cargo {
     fn bytes(&self) -> &[u8] {
         match self {
             Cargo::Request { bytes, .. } => bytes,
-            Cargo::Parcel(Parcel { op: Op::Message { body, .. } | Op::Answer { body, .. }, .. }) => body,
+            Cargo::Parcel(Parcel {
+                op: Op::Message { body, .. } | Op::Named { body, .. } | Op::Answer { body, .. },
+                ..
+            }) => body,
             Cargo::Parcel(_) => &[],
         }
     }
@@ -628,9 +670,10 @@ impl Cargo {
     fn size(&self) -> usize {
         match self {
             Cargo::Request { bytes, .. } => bytes.len(),
-            Cargo::Parcel(Parcel { op: Op::Message { body, .. } | Op::Answer { body, .. }, .. }) => {
-                body.len() + 32
-            }
+            Cargo::Parcel(Parcel {
+                op: Op::Message { body, .. } | Op::Named { body, .. } | Op::Answer { body, .. },
+                ..
+            }) => body.len() + 32,
             Cargo::Parcel(_) => 32,
         }
     }

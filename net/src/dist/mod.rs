@@ -8,6 +8,7 @@
 //! | [`session`] | lanes, fragments, credit: a connection as a machine without input and output |
 //! | `wire`, `relations` | signals as packets; links and monitors that cross a connection |
 //! | `link`, `peer`, `shake` | what a node knows of another; the processes that speak for it and with it |
+//! | [`discovery`], `explore` | finding other nodes, and connecting with them |
 //! | `channel`, `inbound` | a connection as its writers and its reader have it; what comes in, on its way to the processes |
 //! | `endpoint`, `node` | a node among nodes; the interface |
 //! | [`transport`], [`tcp`], [`simulation`] | what moves bytes: sockets, or a simulated network |
@@ -20,7 +21,9 @@
 #[cfg(feature = "certs")]
 pub mod certs;
 mod channel;
+pub mod discovery;
 mod endpoint;
+mod explore;
 pub mod frame;
 pub mod handshake;
 mod inbound;
@@ -42,8 +45,9 @@ pub mod transport;
 mod wire;
 
 pub use {
-    endpoint::RequestError,
+    discovery::{Discovery, HostNames},
+    engset_runtime::remote::{Named, Relation, RemoteError, RequestError},
     link::LinkCounters,
-    node::{Config, Distribution, JoinError, Relation, RemoteError},
+    node::{Config, Distribution, JoinError},
     secret::Secret,
 };

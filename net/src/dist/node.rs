@@ -1,7 +1,9 @@
 //! The interface: a node joins others.
 
 use super::{
-    endpoint::{Endpoint, Parts, RequestError, SpawnFor},
+    discovery::{Discovery, HostEntry, HostError, HostNames, Sources},
+    endpoint::{Endpoint, Parts},
+    explore,
     handshake::{Identity, Limits, MAX_NAME, feature},
     link::LinkCounters,
     nesting,
@@ -12,11 +14,11 @@ use super::{
     wire::Request,
 };
 use engset_runtime::{
-    Address, Builder, CallError, Mailbox, MonitorRef, Node, NodeId, Pid,
-    remote::{self, Ancestry, Remote},
+    Address, Builder, Mailbox, MonitorRef, Node, NodeId, Pid,
+    remote::{self, Named, Relation, Remote, RemoteError, Router},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use std::{collections::BTreeMap, fmt, io, sync::Arc};
+use std::{collections::BTreeMap, fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 /// How a node joins others.
 #[derive(Clone)]
@@ -29,6 +31,12 @@ pub struct Config {
     nesting: usize,
     addresses: BTreeMap<String, String>,
     creation: Option<u64>,
+    hidden: bool,
+    connect_all: bool,
+    sources: Vec<Arc<dyn Discovery>>,
+    host: Option<HostNames>,
+    entry: Option<Arc<HostEntry>>,
+    look_every: Duration,
 }
 
 impl Config {
@@ -43,6 +51,12 @@ impl Config {
             nesting: nesting::DEFAULT_DEPTH,
             addresses: BTreeMap::new(),
             creation: None,
+            hidden: false,
+            connect_all: true,
+            sources: Vec::new(),
+            host: None,
+            entry: None,
+            look_every: Duration::from_secs(5),
         }
     }
 
@@ -54,6 +68,13 @@ impl Config {
     /// Limits of a connection.
     pub fn settings(self, settings: Settings) -> Self {
         Config { settings, ..self }
+    }
+
+    /// Large packets are compressed (LZ4) on the way to nodes that do it too. What they become there is bounded before anything is
+    /// decompressed: by the size of a packet, and to 64 times of what has come.
+    pub fn compress(mut self) -> Self {
+        self.settings.compress = true;
+        self
     }
 
     /// How deep messages may be nested; at most [`nesting::MAX_DEPTH`].
@@ -71,6 +92,45 @@ impl Config {
     /// clock.
     pub fn creation(self, creation: u64) -> Self {
         Config { creation: Some(creation), ..self }
+    }
+
+    /// A hidden node, as for tools that look at a cluster and do not belong to it: it is not among [`Distribution::nodes`] of others, nobody is
+    /// told when it comes and goes, it is not told to others, and it connects with nobody but whom it is told to. All else works.
+    pub fn hidden(self) -> Self {
+        Config { hidden: true, ..self }
+    }
+
+    /// Shall nodes that connect tell each other whom they see, and connect with those too? So all nodes of a cluster see
+    /// each other, as in Erlang. Default: yes.
+    pub fn connect_all(self, connect_all: bool) -> Self {
+        Config { connect_all, ..self }
+    }
+
+    /// Where nodes are to be found. They are looked for again and again ([`Config::look_every`]), and connected with. There may be
+    /// several sources.
+    pub fn discover(mut self, source: impl Discovery + 'static) -> Self {
+        self.sources.push(Arc::new(source));
+        self
+    }
+
+    /// Nodes of this host find each other by name, without fixed ports: this one is put into the directory, and looks for others there.
+    pub fn on_host(self, host: HostNames) -> Self {
+        Config { host: Some(host), ..self }
+    }
+
+    /// How often nodes are looked for in the sources. Default: 5 s.
+    pub fn look_every(self, time: Duration) -> Self {
+        Config { look_every: time.max(Duration::from_millis(10)), ..self }
+    }
+
+    /// The node listens here: it is put into the directory of the host, if it is to be.
+    pub(crate) fn listening(mut self, address: SocketAddr) -> Result<Self, JoinError> {
+        check_name(&self.name)?;
+        if let Some(host) = self.host.take() {
+            let entry = host.enter(&self.cluster, &self.name, address).map_err(JoinError::Host)?;
+            self.entry = Some(Arc::new(entry));
+        }
+        Ok(self)
     }
 
     /// The secret.
@@ -100,6 +160,8 @@ pub enum JoinError {
     },
     /// The secret is not good for the address.
     WeakSecret(WeakSecret),
+    /// It cannot be put into the directory of the host's nodes.
+    Host(HostError),
     /// The transport does not start.
     Transport(io::Error),
     /// The node has stopped, or is full.
@@ -111,6 +173,7 @@ impl fmt::Display for JoinError {
         match self {
             JoinError::BadName { name } => write!(f, "{name:?} is no name for a node"),
             JoinError::WeakSecret(error) => error.fmt(f),
+            JoinError::Host(error) => error.fmt(f),
             JoinError::Transport(error) => write!(f, "the node cannot be reached by others: {error}"),
             JoinError::Spawn(error) => error.fmt(f),
         }
@@ -119,37 +182,11 @@ impl fmt::Display for JoinError {
 
 impl std::error::Error for JoinError {}
 
-/// Why a request to another node has failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RemoteError {
-    /// There is no connection, or it was lost meanwhile: it may or may not have been done.
-    Call(CallError),
-    /// The node has refused.
-    Refused(RequestError),
-    /// What was to be sent cannot be encoded.
-    Encode(String),
-}
-
-impl fmt::Display for RemoteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RemoteError::Call(error) => error.fmt(f),
-            RemoteError::Refused(error) => write!(f, "refused: {error}"),
-            RemoteError::Encode(error) => write!(f, "the argument cannot be encoded: {error}"),
-        }
+fn check_name(name: &str) -> Result<(), JoinError> {
+    if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
+        return Err(JoinError::BadName { name: name.to_owned() });
     }
-}
-
-impl std::error::Error for RemoteError {}
-
-/// Relations of a process that is spawned on another node; they are there from its first moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Relation {
-    /// A link.
-    pub link: bool,
-    /// A monitor.
-    pub monitor: bool,
+    Ok(())
 }
 
 /// A node that has joined others.
@@ -208,19 +245,24 @@ impl Distribution {
     ///
     /// See [`JoinError`].
     pub fn join_with(node: &Node, config: Config, transport: Arc<dyn Transport>) -> Result<Self, JoinError> {
-        let Config { name, cluster, secret, settings, nesting, addresses, creation } = config;
-        if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
-            return Err(JoinError::BadName { name });
-        }
+        let Config { name, cluster, secret, settings, nesting, addresses, creation, .. } = config;
+        check_name(&name)?;
+        let sources = Sources::new(config.sources, config.entry, config.look_every);
+        let connect_all = config.connect_all && !config.hidden;
+        let explores = connect_all || !sources.is_empty();
         let creation = creation.unwrap_or_else(creation_by_clock);
         let limits = Limits {
             max_packet: settings.max_packet,
             window: settings.window,
             heartbeat: settings.heartbeat.as_millis() as u32,
         };
-        let features = if settings.compress { feature::LZ4 } else { 0 };
+        let mut features = if settings.compress { feature::LZ4 } else { 0 };
+        if config.hidden {
+            features |= feature::HIDDEN;
+        }
         let identity = Identity { cluster, name: name.clone(), creation, features, limits };
-        let parts = Parts { home: node.id(), identity, secret, settings, nesting, addresses, transport };
+        let parts =
+            Parts { home: node.id(), identity, secret, settings, nesting, addresses, sources, transport };
         let endpoint = Endpoint::new(parts);
         let of_manager = Arc::clone(&endpoint);
         remote::join(node.id(), name.into(), creation, Arc::clone(&endpoint) as _);
@@ -234,6 +276,14 @@ impl Distribution {
         {
             engset_runtime::kill(manager);
             return Err(JoinError::Transport(error));
+        }
+        if explores {
+            let of_explorer = Arc::clone(&endpoint);
+            let body = move |mailbox| explore::run(&of_explorer, mailbox, connect_all);
+            if let Err(error) = Builder::new().spawn_on(node, body) {
+                engset_runtime::kill(manager);
+                return Err(JoinError::Spawn(error));
+            }
         }
         Ok(Distribution { endpoint })
     }
@@ -256,32 +306,50 @@ impl Distribution {
     ///
     /// There is none within 7 seconds, or this is no process.
     pub fn connect(&self, node: &str) -> Result<(), RemoteError> {
-        self.ask(node, &Request::Ping, None).map(drop)
+        self.endpoint.ask_for(node, &Request::Ping, None).map(drop)
     }
 
-    /// Closes the connection with a node, if there is one.
+    /// Closes the connection with a node, if there is one. The next use connects again; and so does a source that names the node, at its
+    /// next look.
     pub fn disconnect(&self, node: &str) {
         self.endpoint.link(node).tell(PeerMessage::Close("disconnected"));
     }
 
-    /// The nodes that this one is connected with.
+    /// The nodes that this one is connected with, but [hidden](Config::hidden) ones.
     #[must_use]
     pub fn nodes(&self) -> Vec<(Arc<str>, NodeId)> {
-        let up = |link: Arc<super::link::Link>| {
-            let node = link.lock().up.as_ref().map(|up| up.node)?;
-            Some((Arc::clone(&link.name), node))
-        };
-        self.endpoint.links().into_iter().filter_map(up).collect()
+        self.endpoint.up(false)
+    }
+
+    /// The hidden nodes that this one is connected with; if it is hidden itself, all are.
+    #[must_use]
+    pub fn hidden_nodes(&self) -> Vec<(Arc<str>, NodeId)> {
+        let visible = self.endpoint.up(false);
+        self.endpoint.up(true).into_iter().filter(|node| !visible.contains(node)).collect()
     }
 
     /// Shall the process that calls get [`NodeUp`](engset_runtime::Event::NodeUp) and
-    /// [`NodeDown`](engset_runtime::Event::NodeDown)?
+    /// [`NodeDown`](engset_runtime::Event::NodeDown)? Returns the nodes that are up; what changes after that it is told.
     ///
     /// # Panics
     ///
     /// Outside of a process.
-    pub fn monitor_nodes(&self, on: bool) {
-        self.endpoint.watch(engset_runtime::self_pid(), on);
+    pub fn monitor_nodes(&self, on: bool) -> Vec<(Arc<str>, NodeId)> {
+        self.endpoint.watch(engset_runtime::self_pid(), on.then_some(false))
+    }
+
+    /// The same, with hidden nodes.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a process.
+    pub fn monitor_all_nodes(&self, on: bool) -> Vec<(Arc<str>, NodeId)> {
+        self.endpoint.watch(engset_runtime::self_pid(), on.then_some(true))
+    }
+
+    /// The process that has a name on another node, as something to send to: the name is looked up there, for each message.
+    pub fn named<M: Remote>(&self, node: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Named<M> {
+        remote::named_from(self.endpoint.home(), node, name)
     }
 
     /// The process that has a name on another node. It must take messages of type `M`, and `M` must be known there: by an address that
@@ -291,10 +359,7 @@ impl Distribution {
     ///
     /// See [`RemoteError`].
     pub fn lookup<M: Remote>(&self, node: &str, name: &str) -> Result<Address<M>, RemoteError> {
-        let codec = remote::register::<M>();
-        let (name, type_name) = (name.to_owned(), codec.name().to_owned());
-        let request = Request::Lookup { name, type_name, fingerprint: codec.fingerprint() };
-        Ok(remote::address(self.ask(node, &request, None)?))
+        Ok(remote::address(self.endpoint.lookup(node, name, remote::register::<M>())?))
     }
 
     /// Lets other nodes spawn processes that run `entry` with an argument of theirs. Nothing else can be spawned from elsewhere.
@@ -307,19 +372,8 @@ impl Distribution {
         name: impl Into<String>,
         entry: impl Fn(A) + Send + Sync + 'static,
     ) {
-        let (name, entry, depth) = (name.into(), Arc::new(entry), self.endpoint.nesting());
-        let decode = move |argument: &[u8]| {
-            let bad = |error: String| RequestError::BadArgument(error);
-            nesting::check(argument, depth).map_err(|error| bad(error.to_string()))?;
-            let argument: A = rmp_serde::from_slice(argument).map_err(|error| bad(error.to_string()))?;
-            let entry = Arc::clone(&entry);
-            let spawn = move |parent: Pid, ancestry: Ancestry| {
-                let child = remote::spawn_for(parent, ancestry, move || entry(argument));
-                child.map_err(|error| RequestError::Spawn(error.to_string()))
-            };
-            Ok(Box::new(spawn) as SpawnFor)
-        };
-        let is_new = self.endpoint.register_entry(name.clone(), Arc::new(decode));
+        let name = name.into();
+        let is_new = self.endpoint.register_entry(name.clone(), remote::entry_point(entry));
         assert!(is_new, "two entry points with the name {name}");
     }
 
@@ -336,11 +390,7 @@ impl Distribution {
         argument: &A,
         relation: Relation,
     ) -> Result<(Pid, Option<MonitorRef>), RemoteError> {
-        let argument = rmp_serde::to_vec(argument).map_err(|error| RemoteError::Encode(error.to_string()))?;
-        let ancestry = Ancestry::new(relation.link, relation.monitor);
-        let (entry, link) = (entry.to_owned(), relation.link);
-        let request = Request::Spawn { entry, link, monitor: ancestry.monitor, argument };
-        Ok((self.ask(node, &request, Some(ancestry))?, ancestry.monitor_ref()))
+        remote::spawn_at(node, entry, argument, relation)
     }
 
     /// Counters of the messages between this node and another one.
@@ -351,17 +401,8 @@ impl Distribution {
 
     /// The longest time between two heartbeats of a node, since it is connected; `None`: it is not.
     #[must_use]
-    pub fn heartbeat_gap(&self, node: &str) -> Option<std::time::Duration> {
+    pub fn heartbeat_gap(&self, node: &str) -> Option<Duration> {
         self.endpoint.link(node).heartbeat_gap()
-    }
-
-    fn ask(&self, node: &str, request: &Request, ancestry: Option<Ancestry>) -> Result<Pid, RemoteError> {
-        let answer = self.endpoint.ask(node, request, ancestry).map_err(RemoteError::Call)?;
-        let ((index, serial), creation) = answer.map_err(RemoteError::Refused)?;
-        let Some(of) = self.endpoint.node_id(node, creation) else {
-            return Err(RemoteError::Call(CallError::Unwinding));
-        };
-        Ok(remote::pid(of, index, serial))
     }
 }
 

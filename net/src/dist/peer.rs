@@ -9,7 +9,7 @@
 use super::{
     channel::Channel,
     endpoint::Endpoint,
-    handshake::Agreement,
+    handshake::{Agreement, feature},
     inbound::{End, Reader},
     link::Link,
     session::{Control, Incoming, Pulse},
@@ -55,6 +55,8 @@ struct Connection {
     channel: Arc<Channel>,
     node: NodeId,
     creation: u64,
+    /// One of both nodes is a hidden one.
+    hidden: bool,
 }
 
 struct Peer {
@@ -207,9 +209,11 @@ impl Peer {
         let pulse = Pulse::new(settings.heartbeat, theirs, now());
         let channel = Channel::new(self.number, stream, pulse, Arc::clone(&self.link), reader, unsent);
         let creation = agreement.peer.creation;
-        self.connection = Some(Connection { channel: Arc::clone(&channel), node, creation });
+        let both = agreement.peer.features | self.endpoint.identity().features;
+        let hidden = both & feature::HIDDEN != 0;
+        self.connection = Some(Connection { channel: Arc::clone(&channel), node, creation, hidden });
         tracing::info!(target: "engset", node = %name, "connected");
-        self.endpoint.announce(&Event::NodeUp(NodeUp::new(Arc::clone(name), node)));
+        self.endpoint.announce(&Event::NodeUp(NodeUp::new(Arc::clone(name), node)), hidden);
         let failed = self.link.set_up(&self.endpoint, settings, agreement, node, &channel);
         for (cargo, reason) in failed {
             self.link.fail(&self.endpoint, cargo, &reason);
@@ -255,7 +259,7 @@ impl Peer {
         self.endpoint.lost(&self.link.name, &reason);
         self.link.wake_senders();
         let down = NodeDown::new(Arc::clone(&self.link.name), connection.node, why.into());
-        self.endpoint.announce(&Event::NodeDown(down));
+        self.endpoint.announce(&Event::NodeDown(down), connection.hidden);
     }
 
     /// Writes what there is to write; without a connection, dials if something waits.

@@ -35,7 +35,7 @@ impl std::fmt::Display for Fault {
 
 /// Dials the other node of a link.
 pub(crate) fn dial(endpoint: &Arc<Endpoint>, link: &Arc<Link>, mailbox: Mailbox<()>) {
-    let address = endpoint.address_of(&link.name);
+    let address = endpoint.resolve(&link.name);
     let begun =
         endpoint.transport().dial(&address).and_then(|stream| Ok((stream, endpoint::nonce(endpoint)?)));
     let result = begun.map_err(Fault::Io).and_then(|(stream, nonce)| {

@@ -47,6 +47,7 @@ pub(crate) fn join_through(
     config.get_secret().check(listen.ip()).map_err(JoinError::WeakSecret)?;
     let listener = TcpListener::bind(listen).map_err(JoinError::Transport)?;
     let address = listener.local_addr().map_err(JoinError::Transport)?;
+    let config = config.listening(address)?;
     let tcp = Arc::new(Tcp {
         secret: config.get_secret().clone(),
         accept: OnceLock::new(),

@@ -8,7 +8,7 @@
 //! name. The rest is the body of a message or an answer as MessagePack, or a reason.
 
 use super::packet::{self, PacketError, read_number, write_number};
-use engset_runtime::{DownReason, ExitReason};
+use engset_runtime::{DownReason, ExitReason, Undecodable};
 use serde::{Deserialize, Serialize};
 
 /// A process by the two numbers that its own node knows it by.
@@ -33,9 +33,21 @@ pub(crate) enum Body<'a> {
         calls: Vec<(Task, u64)>,
         bytes: &'a [u8],
     },
+    /// A message for who has a name.
+    Named {
+        name: &'a str,
+        type_id: u32,
+        patience: Option<u32>,
+        calls: Vec<(Task, u64)>,
+        bytes: &'a [u8],
+    },
     Answer {
         reference: u64,
         bytes: &'a [u8],
+    },
+    Undecodable {
+        reference: u64,
+        why: Undecodable,
     },
     Broken {
         reference: u64,
@@ -76,6 +88,8 @@ pub(crate) enum Body<'a> {
 pub(crate) enum Request {
     /// Is it there?
     Ping,
+    /// Which nodes does it see? (Not the hidden ones.)
+    Nodes,
     /// Who has this name?
     Lookup { name: String, type_name: String, fingerprint: u64 },
     /// Spawn a registered entry point.
@@ -84,6 +98,33 @@ pub(crate) enum Request {
 
 /// Calls in one message that are told apart.
 const MAX_CALLS: u64 = 256;
+
+fn write_calls(out: &mut Vec<u8>, calls: &[(Task, u64)]) {
+    write_number(out, calls.len() as u64);
+    for (caller, reference) in calls {
+        write_task(out, *caller);
+        write_number(out, *reference);
+    }
+}
+
+fn read_calls(bytes: &mut &[u8]) -> Result<Vec<(Task, u64)>, PacketError> {
+    let count = read_number(bytes)?;
+    if count > MAX_CALLS {
+        return Err(PacketError::BadLength);
+    }
+    (0..count).map(|_| Ok((read_task(bytes)?, read_number(bytes)?))).collect()
+}
+
+fn read_text<'a>(bytes: &mut &'a [u8]) -> Result<&'a str, PacketError> {
+    let len = usize::try_from(read_number(bytes)?).map_err(|_| PacketError::BadLength)?;
+    let (text, rest) = bytes.split_at_checked(len).ok_or(PacketError::BadLength)?;
+    *bytes = rest;
+    std::str::from_utf8(text).map_err(|error| PacketError::Decode(error.to_string()))
+}
+
+fn read_patience(bytes: &mut &[u8]) -> Result<Option<u32>, PacketError> {
+    Ok(read_option(bytes)?.map(|patience| u32::try_from(patience).unwrap_or(u32::MAX)))
+}
 
 fn write_task(out: &mut Vec<u8>, (index, serial): Task) {
     write_number(out, u64::from(index));
@@ -130,6 +171,8 @@ impl<'a> Packet<'a> {
             Body::Down { .. } => 10,
             Body::Inspect { .. } => 11,
             Body::Request { .. } => 12,
+            Body::Named { .. } => 13,
+            Body::Undecodable { .. } => 14,
         };
         out.push(kind);
         match self.from {
@@ -145,12 +188,19 @@ impl<'a> Packet<'a> {
                 write_number(out, u64::from(*type_id));
                 write_option(out, patience.map(u64::from));
                 write_option(out, *alias);
-                write_number(out, calls.len() as u64);
-                for (caller, reference) in calls {
-                    write_task(out, *caller);
-                    write_number(out, *reference);
-                }
+                write_calls(out, calls);
                 return bytes;
+            }
+            Body::Named { name, type_id, patience, calls, bytes } => {
+                packet::write(out, name.as_bytes());
+                write_number(out, u64::from(*type_id));
+                write_option(out, patience.map(u64::from));
+                write_calls(out, calls);
+                return bytes;
+            }
+            Body::Undecodable { reference, why } => {
+                write_number(out, *reference);
+                packet::encode(out, why);
             }
             Body::Answer { reference, bytes } | Body::Request { reference, bytes } => {
                 write_number(out, *reference);
@@ -195,15 +245,9 @@ impl<'a> Packet<'a> {
         let body = match kind {
             1 => {
                 let type_id = read_u32(bytes)?;
-                let patience =
-                    read_option(bytes)?.map(|patience| u32::try_from(patience).unwrap_or(u32::MAX));
+                let patience = read_patience(bytes)?;
                 let alias = read_option(bytes)?;
-                let count = read_number(bytes)?;
-                if count > MAX_CALLS {
-                    return Err(PacketError::BadLength);
-                }
-                let calls = (0..count).map(|_| Ok((read_task(bytes)?, read_number(bytes)?)));
-                let calls = calls.collect::<Result<_, PacketError>>()?;
+                let calls = read_calls(bytes)?;
                 Body::Message { type_id, patience, alias, calls, bytes }
             }
             2 => Body::Answer { reference: read_number(bytes)?, bytes },
@@ -217,6 +261,13 @@ impl<'a> Packet<'a> {
             10 => Body::Down { reference: read_number(bytes)?, reason: packet::decode(bytes)? },
             11 => Body::Inspect { reference: read_number(bytes)? },
             12 => Body::Request { reference: read_number(bytes)?, bytes },
+            13 => {
+                let name = read_text(bytes)?;
+                let type_id = read_u32(bytes)?;
+                let patience = read_patience(bytes)?;
+                Body::Named { name, type_id, patience, calls: read_calls(bytes)?, bytes }
+            }
+            14 => Body::Undecodable { reference: read_number(bytes)?, why: packet::decode(bytes)? },
             _ => return Err(PacketError::Decode(format!("a packet of the unknown kind {kind}"))),
         };
         Ok(Packet { from, to, body })
@@ -243,10 +294,10 @@ mod tests {
     proptest! {
         #[test]
         fn packets_are_read_as_they_were_written(
-            from in prop::option::of(task()), to in task(), kind in 0..12, number in 0..u64::MAX,
+            from in prop::option::of(task()), to in task(), kind in 0..14, number in 0..u64::MAX,
             option in prop::option::of(0..u64::MAX), patience in prop::option::of(any::<u32>()),
             calls in prop::collection::vec((task(), any::<u64>()), 0..4), reason in reason(),
-            bytes in prop::collection::vec(any::<u8>(), 0..50),
+            bytes in prop::collection::vec(any::<u8>(), 0..50), name in ".{0,40}",
         ) {
             let bytes = &bytes[..];
             let body = match kind {
@@ -261,6 +312,10 @@ mod tests {
                 8 => Body::Demonitor { reference: number },
                 9 => Body::Down { reference: number, reason: DownReason::NodeRestarted },
                 10 => Body::Inspect { reference: number },
+                11 => Body::Named { name: &name, type_id: number as u32, patience, calls, bytes },
+                12 => {
+                    Body::Undecodable { reference: number, why: Undecodable::UnknownType { name: name.clone() } }
+                }
                 _ => Body::Request { reference: number, bytes },
             };
             let sent = Packet { from, to, body };

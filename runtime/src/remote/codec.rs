@@ -13,6 +13,7 @@ use hashbrown::HashMap;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     any::TypeId,
+    borrow::Cow,
     cell::{Cell, RefCell},
     fmt,
     sync::{PoisonError, RwLock},
@@ -38,6 +39,12 @@ use std::{
 pub trait Remote: Serialize + DeserializeOwned + Send + 'static {
     /// The name.
     const NAME: &'static str;
+
+    /// The name of a generic type, which depends on its parameters. By default [`Remote::NAME`].
+    #[must_use]
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed(Self::NAME)
+    }
 }
 
 macro_rules! plain {
@@ -125,26 +132,30 @@ pub fn register<M: Remote>() -> &'static Codec {
         if let Some(codec) = registry.by_type.get(&id) {
             return Ok(*codec);
         }
-        if let Some(other) = registry.by_name.get(M::NAME) {
-            return Err(*other);
+        let name = M::name();
+        if registry.by_name.contains_key(&*name) {
+            return Err(name);
         }
+        let name: &'static str = match name {
+            Cow::Borrowed(name) => name,
+            Cow::Owned(name) => name.leak(),
+        };
         let codec: &'static Codec = Box::leak(Box::new(Codec {
-            name: M::NAME,
+            name,
             type_id: id,
             fingerprint,
             encode: |envelope| envelope.get::<M>().map_or_else(|| Err("another type".into()), bytes),
             decode: |body| Ok(Envelope::message(value::<M>(body)?)),
         }));
         registry.by_type.insert(id, codec);
-        registry.by_name.insert(M::NAME, codec);
+        registry.by_name.insert(name, codec);
         Ok(codec)
     });
     match codec {
         Ok(codec) => codec,
-        Err(_) => panic!(
-            "{} is not the only type that is named \"{}\" for other nodes",
+        Err(name) => panic!(
+            "{} is not the only type that is named \"{name}\" for other nodes",
             std::any::type_name::<M>(),
-            M::NAME
         ),
     }
 }

@@ -86,7 +86,12 @@ pub fn deliver(parcel: Parcel) -> Result<(), Undelivered> {
         Op::Message { codec, body, patience, alias, .. } => {
             return deliver_message(to, Incoming { codec, body: &body, patience, alias, calls: &[] });
         }
-        Op::Answer { .. } => return Ok(()),
+        // Answers go another way, and who has a name was found before.
+        Op::Answer { .. } | Op::Named { .. } => return Ok(()),
+        Op::Undecodable { reference, why } => {
+            call::break_off(to, Broken::undecodable(reference, why));
+            return Ok(());
+        }
         Op::Broken { reference, down } => {
             let broken = match down {
                 Some(reason) => Broken::down(reference, reason),
@@ -114,6 +119,13 @@ pub fn deliver(parcel: Parcel) -> Result<(), Undelivered> {
     };
     send::signal(to, signal);
     Ok(())
+}
+
+/// A message that nobody gets. The `Reply`s in it are dropped, which tells callers on third nodes; the bytes must have been looked at.
+pub fn discard(codec: &'static super::Codec, body: &[u8]) {
+    if let Ok(message) = codec.decode(body) {
+        current::drop_outside(message);
+    }
 }
 
 fn give(to: Pid, mut message: Envelope, alias: Option<u64>, calls: &[(Pid, u64)]) -> Result<(), Undelivered> {

@@ -8,24 +8,33 @@
 //! 4. A message has to be encoded by who knows its type only as an envelope. So whoever makes or takes an address that can leave the node
 //!    *registers* the type (`codec.rs`): `serde` bounds are asked for there, and nowhere else.
 //!
+//! 5. What processes ask of other nodes (`nodes.rs`, `named.rs`) goes to the router too: behaviours use it and know no sockets.
+//!
 //! Nodes of one OS process reach each other without all this, if their addresses did not go through the distribution.
 
 mod codec;
 mod deliver;
+mod named;
+mod nodes;
+mod request;
 mod schema;
 mod spawn;
 mod wire;
 
 pub use {
     codec::{Codec, Remote, codec_by_name, recycle, register},
-    deliver::{Incoming, Undelivered, deliver, deliver_message},
+    deliver::{Incoming, Undelivered, deliver, deliver_message, discard},
+    named::{Named, NotNamed, find_named, named, named_from},
+    nodes::{Nodes, export, export_with, lookup_at, monitor_nodes, nodes, own_name, spawn_at},
+    request::{EntryPoint, Relation, RemoteError, RequestError, SpawnFor, entry_point, entry_point_with},
     schema::fingerprint,
     spawn::{Ancestry, spawn_for},
     wire::{Bytes, Local},
 };
 
 use crate::{
-    call::{self, Broken},
+    call::{self, Broken, Why},
+    error::Undecodable,
     node::{self, NodeId},
     pid::Pid,
     reason::{DownReason, ExitReason},
@@ -47,6 +56,39 @@ use std::{
 pub trait Router: Send + Sync {
     /// The way to an incarnation of a node. It is asked for once for each.
     fn way(&self, node: NodeId, name: &str, creation: u64) -> Arc<dyn Way>;
+
+    /// Takes an [`Op::Named`], for whatever incarnation of the node is there. If it may it waits for room, as
+    /// [`Way::route`] does.
+    fn route_named(&self, node: &str, parcel: Parcel, may_wait: bool);
+
+    /// The nodes that are up, but hidden ones.
+    fn nodes(&self) -> Nodes;
+
+    /// Shall this process be told of nodes that come and go? Returns those that are up; what comes after that is told.
+    fn watch_nodes(&self, watcher: Pid, on: bool) -> Nodes;
+
+    /// Who has a name there, if it takes messages of this type. Called by a process; it waits.
+    ///
+    /// # Errors
+    ///
+    /// See [`RemoteError`].
+    fn lookup(&self, node: &str, name: &str, codec: &'static Codec) -> Result<Pid, RemoteError>;
+
+    /// Spawns a process there, for the one that calls, which waits. On this node itself it has no relations yet.
+    ///
+    /// # Errors
+    ///
+    /// See [`RemoteError`].
+    fn spawn(
+        &self,
+        node: &str,
+        entry: &str,
+        argument: Vec<u8>,
+        ancestry: Ancestry,
+    ) -> Result<Pid, RemoteError>;
+
+    /// Others may spawn this. False: the name is taken.
+    fn export(&self, name: &str, entry: EntryPoint) -> bool;
 }
 
 /// What brings parcels to one incarnation of another node.
@@ -90,6 +132,19 @@ pub enum Op {
         /// Calls whose `Reply` is in it.
         calls: Vec<PendingCall>,
     },
+    /// A message for who has a name on the node.
+    Named {
+        /// The name.
+        name: Arc<str>,
+        /// How it was encoded.
+        codec: &'static Codec,
+        /// Its bytes.
+        body: Vec<u8>,
+        /// Milliseconds that the caller will wait, if it is a request.
+        patience: Option<u32>,
+        /// Calls whose `Reply` is in it.
+        calls: Vec<PendingCall>,
+    },
     /// The answer to a call, for `to`.
     Answer {
         /// The call.
@@ -103,6 +158,13 @@ pub enum Op {
         reference: u64,
         /// Why; `None`: the `Reply` was dropped.
         down: Option<DownReason>,
+    },
+    /// There will be no answer: the request could not be read.
+    Undecodable {
+        /// The call.
+        reference: u64,
+        /// What is wrong.
+        why: Undecodable,
     },
     /// An exit signal.
     Exit {
@@ -170,10 +232,15 @@ impl PendingCall {
                 Ok(())
             }
             Err(error) => {
-                self.broken(None);
+                self.undecodable(Undecodable::Malformed { error: error.clone() });
                 Err(error)
             }
         }
+    }
+
+    /// There will be no answer: it, or the request, cannot be read.
+    pub fn undecodable(self, why: Undecodable) {
+        call::break_off(self.caller, Broken::undecodable(self.reference, why));
     }
 
     /// There will be no answer. `None`: the `Reply` was dropped.
@@ -411,6 +478,16 @@ pub fn ask<T: Send + serde::de::DeserializeOwned + 'static>(
     })
 }
 
+/// Tells a caller elsewhere that its request could not be read here.
+pub fn undecodable(caller: Pid, reference: u64, why: Undecodable) {
+    call::break_off(caller, Broken::undecodable(reference, why));
+}
+
+/// Tells a caller elsewhere that who was asked is not there.
+pub fn nobody_there(caller: Pid, reference: u64) {
+    call::break_off(caller, Broken::down(reference, DownReason::NoProc));
+}
+
 fn encode_message(envelope: Envelope, alias: Option<u64>) -> Option<Op> {
     let Some(codec) = codec::of_message(&envelope) else {
         tracing::warn!(target: "engset", message = envelope.type_name(), "a message of a type that is not registered for other nodes is dropped");
@@ -440,8 +517,13 @@ fn parcel(to: Pid, envelope: Envelope) -> Option<(Option<Pid>, Op)> {
         Kind::Reply => {
             let envelope = match envelope.take::<Broken>() {
                 Ok(broken) => {
-                    let (reference, down) = broken.into_parts();
-                    return Some((sender, Op::Broken { reference, down }));
+                    let (reference, why) = broken.into_parts();
+                    let op = match why {
+                        Why::Dropped => Op::Broken { reference, down: None },
+                        Why::Down(reason) => Op::Broken { reference, down: Some(reason) },
+                        Why::Undecodable(why) => Op::Undecodable { reference, why },
+                    };
+                    return Some((sender, op));
                 }
                 Err(envelope) => envelope,
             };

@@ -9,10 +9,18 @@
 //! 4. Who [monitors](Groups::monitor) a group, or all of them, sees the members as they are, and each change after that, in
 //!    order. These messages come from the scope's process.
 //!
-//! One node now: [`GroupsState`] has the rules for many, and its own tests.
+//! With [`GroupsBuilder::across_nodes`] scopes of one name on nodes that see each other are one: a member joins on its own node, and all see
+//! it. [`GroupsState`] has the rules, `across.rs` the process that speaks with the others. So, as in `pg`:
+//!
+//! * Each node knows its own members for certain, and those of others as soon as it has been told. While nothing changes and nodes stay
+//!   connected, all see the same.
+//! * A node that is lost takes its members with it: they leave, one `Left` for each of their groups. When it is back they join again. During a
+//!   partition each side sees its own; nothing is undone or decided afterwards, for nobody but a node itself writes its members.
+//! * A process of another node cannot be joined from here: it leaves again at once.
 //!
 //! When not to use it: to find *one* process by a key, take a [`Registry`](crate::Registry).
 
+mod across;
 mod state;
 
 use crate::{
@@ -24,11 +32,12 @@ use crate::{
     start::{self, Ack, Tie},
 };
 use engset_runtime::{
-    Address, Builder, CallError, DownReason, Flow, NameError, NodeId, Pid, Received, Reply, Resource,
-    ResourceRef, Server, hold, let_go, lookup, reduce,
+    Address, Builder, CallError, DownReason, ExitReason, Flow, NameError, NodeId, Pid, Received, Reply,
+    Resource, ResourceRef, Server, hold, let_go, lookup, reduce, remote::Remote,
 };
 use hashbrown::HashMap;
 use std::{
+    collections::VecDeque,
     fmt,
     marker::PhantomData,
     sync::{Arc, OnceLock, PoisonError, RwLock, Weak},
@@ -62,8 +71,13 @@ pub struct Groups<G, M> {
 #[must_use = "it does nothing until it starts"]
 pub struct GroupsBuilder<G, M> {
     options: Builder,
+    name: Option<Arc<str>>,
+    speak: Option<Speak<G, M>>,
     kind: PhantomData<fn(G, M)>,
 }
+
+/// Starts the process that speaks with other nodes, linked with the one that calls.
+type Speak<G, M> = fn(&Arc<Shared<G, M>>, &str) -> Result<(), StartError>;
 
 /// The scope has ended: it takes no members, and has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +113,8 @@ struct Table<G, M> {
     feed: Feed<Change<G, M>>,
     /// Who routes to a group.
     routers: HashMap<G, Vec<Weak<Members<M>>>>,
+    /// What other nodes are to be told, in order.
+    outbox: VecDeque<(NodeId, GroupsMessage<G, Address<M>>)>,
     closed: bool,
 }
 
@@ -107,15 +123,29 @@ struct Shared<G, M> {
     me: Weak<Self>,
     table: RwLock<Table<G, M>>,
     server: OnceLock<Address<Request<G, M>>>,
+    /// Tells the process that speaks with other nodes to look into the outbox.
+    speaker: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+/// Whom to tell after a change.
+#[derive(Clone, Copy, Default)]
+struct Wake {
+    server: bool,
+    speaker: bool,
 }
 
 impl<G: Key, M: Send + 'static> Table<G, M> {
-    /// True: the server is to be told.
-    fn apply(&mut self, outputs: Vec<GroupsOutput<NodeId, G, Address<M>>>) -> bool {
-        let mut wake = false;
+    fn apply(&mut self, outputs: Vec<GroupsOutput<NodeId, G, Address<M>>>) -> Wake {
+        let mut wake = Wake::default();
         for output in outputs {
-            // To send there is nothing: no peer has been made known.
-            let GroupsOutput::Changed(change) = output else { continue };
+            let change = match output {
+                GroupsOutput::Changed(change) => change,
+                GroupsOutput::Send { to, message } => {
+                    wake.speaker |= self.outbox.is_empty();
+                    self.outbox.push_back((to, message));
+                    continue;
+                }
+            };
             if let Some(routers) = self.routers.get_mut(change.group()) {
                 routers.retain(|router| {
                     router.upgrade().is_some_and(|members| {
@@ -127,7 +157,7 @@ impl<G: Key, M: Send + 'static> Table<G, M> {
                     self.routers.remove(change.group());
                 }
             }
-            wake |= self.feed.note(|| change);
+            wake.server |= self.feed.note(|| change);
         }
         wake
     }
@@ -140,9 +170,15 @@ impl<G: Key, M: Send + 'static> Shared<G, M> {
             local: HashMap::new(),
             feed: Feed::default(),
             routers: HashMap::new(),
+            outbox: VecDeque::new(),
             closed: false,
         };
-        Arc::new_cyclic(|me| Shared { me: me.clone(), table: RwLock::new(table), server: OnceLock::new() })
+        Arc::new_cyclic(|me| Shared {
+            me: me.clone(),
+            table: RwLock::new(table),
+            server: OnceLock::new(),
+            speaker: OnceLock::new(),
+        })
     }
 
     fn read<R>(&self, f: impl FnOnce(&Table<G, M>) -> R) -> R {
@@ -153,9 +189,16 @@ impl<G: Key, M: Send + 'static> Shared<G, M> {
         inside(|| f(&mut self.table.write().unwrap_or_else(PoisonError::into_inner)))
     }
 
-    fn wake(&self, there_are: bool) {
-        if there_are && let Some(server) = self.server.get() {
+    fn wake(&self, wake: Wake) {
+        if wake.server
+            && let Some(server) = self.server.get()
+        {
             server.send(Request::Deliver);
+        }
+        if wake.speaker
+            && let Some(speaker) = self.speaker.get()
+        {
+            speaker();
         }
     }
 
@@ -178,7 +221,7 @@ impl<G: Key, M: Send + 'static> Shared<G, M> {
     fn forget(&self, pid: Pid) {
         let (gone, wake) = self.write(|table| {
             let gone = table.feed.forget(pid);
-            let Some((address, _)) = table.local.remove(&pid) else { return (gone, false) };
+            let Some((address, _)) = table.local.remove(&pid) else { return (gone, Wake::default()) };
             let outputs = table.state.down(&address);
             (gone, table.apply(outputs))
         });
@@ -218,7 +261,20 @@ impl<G: Key, M: Send + 'static> Resource for Shared<G, M> {
 impl<G: Key, M: Send + 'static> GroupsBuilder<G, M> {
     /// Registers the scope's process under a name: [`Groups::named`] finds it.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        let name = name.into();
+        self.name = Some(Arc::clone(&name));
         self.options = self.options.name(name);
+        self
+    }
+
+    /// The scope goes over all nodes that see each other and have one of the same name and types. It needs a [name](Self::name),
+    /// and a node that has joined others before.
+    pub fn across_nodes(mut self) -> Self
+    where
+        G: Remote,
+        M: Remote,
+    {
+        self.speak = Some(across::start::<G, M>);
         self
     }
 
@@ -242,7 +298,11 @@ impl<G: Key, M: Send + 'static> GroupsBuilder<G, M> {
 
     fn launch(self, tie: Tie) -> Result<Groups<G, M>, StartError> {
         let shared = Shared::new();
-        let make = |ack| Keeper { shared: Arc::clone(&shared), ack: Some(ack) };
+        let (speak, name) = (self.speak, self.name);
+        if speak.is_some() && name.is_none() {
+            return Err(StartError::InitFailed(ExitReason::error("a scope over nodes needs a name")));
+        }
+        let make = |ack| Keeper { shared: Arc::clone(&shared), speak: speak.zip(name), ack: Some(ack) };
         let (server, _) = start::start(self.options, tie, Duration::MAX, make)?;
         Ok(Groups { server, shared })
     }
@@ -251,7 +311,7 @@ impl<G: Key, M: Send + 'static> GroupsBuilder<G, M> {
 impl<G: Key, M: Send + 'static> Groups<G, M> {
     /// A scope.
     pub fn builder() -> GroupsBuilder<G, M> {
-        GroupsBuilder { options: Builder::new(), kind: PhantomData }
+        GroupsBuilder { options: Builder::new(), name: None, speak: None, kind: PhantomData }
     }
 
     /// The scope whose process has this name on the caller's node.
@@ -472,6 +532,7 @@ enum Request<G, M> {
 /// The server.
 struct Keeper<G, M> {
     shared: Arc<Shared<G, M>>,
+    speak: Option<(Speak<G, M>, Arc<str>)>,
     ack: Option<Ack>,
 }
 
@@ -482,8 +543,14 @@ impl<G: Key, M: Send + 'static> Server for Keeper<G, M> {
         // Nobody else has the table yet.
         let _ = self.shared.server.set(me);
         hold(me, Arc::clone(&self.shared) as _);
-        if let Some(ack) = self.ack.take() {
-            ack.succeed();
+        let spoken = self.speak.take().map_or(Ok(()), |(speak, name)| speak(&self.shared, &name));
+        match (self.ack.take(), spoken) {
+            (Some(ack), Ok(())) => ack.succeed(),
+            (Some(ack), Err(error)) => {
+                ack.fail(error);
+                return Flow::Stop(ExitReason::Shutdown);
+            }
+            (None, _) => {}
         }
         Flow::Continue
     }

@@ -10,6 +10,7 @@
 //! 5. A member may join many times, and then has to leave as often. It is in the list as often.
 
 use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     hash::Hash,
@@ -55,7 +56,7 @@ struct Group<P> {
 }
 
 /// What nodes tell each other.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum GroupsMessage<G, P> {
     /// Who is there?
     Discover,
