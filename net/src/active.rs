@@ -33,6 +33,16 @@ pub enum Active {
 }
 
 impl Active {
+    /// What is left of it when one piece has been handed out.
+    #[cfg(feature = "tls")]
+    pub(crate) fn after_one(self) -> Self {
+        match self {
+            Active::Always => Active::Always,
+            Active::Count(count @ 2..) => Active::Count(count - 1),
+            _ => Active::Passive,
+        }
+    }
+
     pub(crate) fn credit(self) -> u32 {
         match self {
             Active::Passive => 0,

@@ -61,6 +61,7 @@
 //! | `active` | data as messages |
 //! | `addr` | names to addresses, on the blocking threads |
 //! | `tcp`, `udp`, `unix` | the sockets |
+//! | `tls` | encrypted streams (feature `tls`) |
 //! | [`dist`] | the distribution: machines that do no input or output, read no clock and draw no random number; what moves bytes is a thin edge |
 
 #![forbid(unsafe_code)]
@@ -72,6 +73,8 @@ mod io;
 mod poller;
 mod source;
 mod tcp;
+#[cfg(feature = "tls")]
+pub mod tls;
 mod udp;
 mod unix;
 

@@ -108,7 +108,7 @@ impl UnixListener {
 /// A connection within this machine. As [`TcpStream`](crate::TcpStream) otherwise.
 #[derive(Clone)]
 pub struct UnixStream {
-    io: Arc<Io<net::UnixStream>>,
+    pub(crate) io: Arc<Io<net::UnixStream>>,
 }
 
 impl Events<net::UnixStream> for TcpEvent {
@@ -220,6 +220,18 @@ impl UnixStream {
     /// It is zero.
     pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.io.set_timeout(Direction::Write, timeout)
+    }
+
+    /// The longest time that one read may wait.
+    #[must_use]
+    pub fn read_timeout(&self) -> Option<Duration> {
+        self.io.timeout(Direction::Read)
+    }
+
+    /// The longest time that one write may wait.
+    #[must_use]
+    pub fn write_timeout(&self) -> Option<Duration> {
+        self.io.timeout(Direction::Write)
     }
 }
 
