@@ -59,6 +59,7 @@
 //! | `source` | what is known of a socket's readiness, and who waits for it |
 //! | `io` | an operation that is tried, and waits, and is tried again |
 //! | `active` | data as messages |
+//! | `packet` | a stream cut into messages |
 //! | `addr` | names to addresses, on the blocking threads |
 //! | `tcp`, `udp`, `unix` | the sockets |
 //! | `tls` | encrypted streams (feature `tls`) |
@@ -70,6 +71,7 @@ mod active;
 mod addr;
 pub mod dist;
 mod io;
+mod packet;
 mod poller;
 mod source;
 mod tcp;
@@ -81,7 +83,8 @@ mod unix;
 pub use {
     active::Active,
     addr::{Names, ToSocketAddrs},
+    packet::{Packet, Packets},
     tcp::{Accepted, Incoming, ReadHalf, TcpEvent, TcpListener, TcpStream, WriteHalf},
-    udp::UdpSocket,
+    udp::{UdpEvent, UdpSocket},
     unix::{UnixDatagram, UnixListener, UnixStream},
 };
