@@ -62,6 +62,7 @@
 //! | `packet` | a stream cut into messages |
 //! | `addr` | names to addresses, on the blocking threads |
 //! | `tcp`, `udp`, `unix` | the sockets |
+//! | `send_file` | files into sockets |
 //! | `tls` | encrypted streams (feature `tls`) |
 //! | [`dist`] | the distribution: machines that do no input or output, read no clock and draw no random number; what moves bytes is a thin edge |
 
@@ -73,6 +74,7 @@ pub mod dist;
 mod io;
 mod packet;
 mod poller;
+mod send_file;
 mod source;
 mod tcp;
 #[cfg(feature = "tls")]
