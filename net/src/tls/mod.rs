@@ -15,10 +15,9 @@
 //!     while let Ok((stream, _)) = listener.accept() {
 //!         let acceptor = acceptor.clone();
 //!         // The handshake belongs into the connection's process: a slow peer must not hold up the others.
-//!         engset_runtime::spawn(move || -> std::io::Result<()> {
-//!             let mut stream = acceptor.accept(stream)?;
-//!             stream.write_all(b"hello")?;
-//!             stream.close()
+//!         engset_runtime::spawn(move || {
+//!             let mut stream = acceptor.accept(stream).expect("a client that speaks TLS");
+//!             stream.write_all(b"hello").and_then(|()| stream.close()).expect("a client that listens");
 //!         });
 //!     }
 //! });
