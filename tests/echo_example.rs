@@ -12,7 +12,7 @@ use server::{Options, Server};
 use std::{
     fs,
     io::{Read, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     sync::{
         atomic::{AtomicUsize, Ordering},
@@ -61,7 +61,7 @@ struct Scene {
 }
 
 impl Scene {
-    fn start(options: impl FnOnce(&PathBuf) -> Options) -> Self {
+    fn start(options: impl FnOnce(&Path) -> Options) -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("engset-echo-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let folder = std::env::temp_dir().join(name);
@@ -104,7 +104,7 @@ impl Scene {
     }
 }
 
-fn tls(folder: &PathBuf) -> Option<(PathBuf, PathBuf)> {
+fn tls(folder: &Path) -> Option<(PathBuf, PathBuf)> {
     Some((folder.join("localhost.pem"), folder.join("localhost.key")))
 }
 
