@@ -3,6 +3,6 @@
 # Needs: clippy.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-cargo clippy --workspace --all-targets -- -D warnings
+cargo clippy --workspace --all-targets --features engset/tls,engset-net/tls -- -D warnings
 cargo clippy -p engset-benches --features peers -- -D warnings
 cargo clippy -p engset-net --all-targets --features certs -- -D warnings

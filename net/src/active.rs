@@ -9,15 +9,17 @@
 
 use crate::{
     io::Io,
-    source::{Direction, Seen, Source, UNLIMITED},
+    source::{Direction, Source, UNLIMITED},
 };
 use engset_runtime::{Address, SendError, pause::mailbox_len};
 use std::{io, os::fd::AsFd, sync::Weak};
 
 /// A receiver with more messages than this has to catch up first.
 const LONG_MAILBOX: u32 = 256;
-/// Pieces for one socket before others have their turn.
-const PIECES: usize = 4;
+/// What one socket may use up before others have their turn: a piece that needs no reading is 1.
+const BUDGET: usize = 64;
+/// The same for a read.
+const READING: usize = 16;
 
 /// How much comes as messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +35,16 @@ pub enum Active {
 }
 
 impl Active {
+    /// What is left of it when one piece has been handed out.
+    #[cfg(feature = "tls")]
+    pub(crate) fn after_one(self) -> Self {
+        match self {
+            Active::Always => Active::Always,
+            Active::Count(count @ 2..) => Active::Count(count - 1),
+            _ => Active::Passive,
+        }
+    }
+
     pub(crate) fn credit(self) -> u32 {
         match self {
             Active::Passive => 0,
@@ -61,21 +73,27 @@ pub(crate) enum Pumped {
     Ended,
 }
 
-/// One piece.
+/// What a read has brought.
 pub(crate) struct Taken<E> {
-    pub(crate) event: E,
+    /// A piece, if it is whole.
+    pub(crate) event: Option<E>,
     /// It was all that there is.
     pub(crate) all: bool,
 }
 
-/// What a kind of socket hands out.
-pub(crate) trait Events<S>: Send + Sized + 'static {
-    /// Takes one piece. `None`: the end.
-    fn take(io: &S) -> io::Result<Option<Taken<Self>>>;
+/// Makes pieces of what a kind of socket receives.
+pub(crate) trait Pieces<S>: Send {
+    type Event: Send;
+    /// A piece that needs no reading.
+    fn waiting(&mut self) -> io::Result<Option<Self::Event>>;
+    /// Reads. `None`: the end.
+    fn take(&mut self, io: &S) -> io::Result<Option<Taken<Self::Event>>>;
+    /// After the end: a last piece.
+    fn last(&mut self) -> io::Result<Option<Self::Event>>;
     /// The allowance is used up.
-    fn passive() -> Self;
+    fn passive() -> Self::Event;
     /// It failed. The second value comes after it, at the end of all.
-    fn failed(error: Option<io::Error>) -> (Option<Self>, Option<Self>);
+    fn failed(error: Option<io::Error>) -> (Option<Self::Event>, Option<Self::Event>);
     /// Goes on after an error?
     fn survives(error: &io::Error) -> bool;
 }
@@ -123,50 +141,26 @@ impl<S, M: Send + 'static, F> Receiver<S, M, F> {
     }
 }
 
-/// A receiver for one kind of event.
-pub(crate) struct Reading<S, M, F, E> {
+/// A receiver for one kind of piece.
+pub(crate) struct Reading<S, M, F, P> {
     receiver: Receiver<S, M, F>,
+    pieces: P,
     /// What comes is over; only what is held is left.
     ended: bool,
-    events: std::marker::PhantomData<fn() -> E>,
 }
 
-impl<S, M, F, E> Reading<S, M, F, E> {
-    pub(crate) fn new(receiver: Receiver<S, M, F>) -> Self {
-        Reading { receiver, ended: false, events: std::marker::PhantomData }
+impl<S, M, F, P> Reading<S, M, F, P> {
+    pub(crate) fn new(receiver: Receiver<S, M, F>, pieces: P) -> Self {
+        Reading { receiver, pieces, ended: false }
     }
 }
 
-impl<S, M, F, E> Reading<S, M, F, E>
+impl<S, M, F, P> Pump for Reading<S, M, F, P>
 where
     S: AsFd + Send + Sync,
     M: Send + 'static,
-    F: Fn(E) -> M + Send,
-    E: Events<S>,
-{
-    fn hand_out(&mut self, event: E) -> bool {
-        let message = (self.receiver.wrap)(event);
-        self.receiver.send(message)
-    }
-
-    fn end(&mut self, error: Option<io::Error>) -> Pumped {
-        let (first, last) = E::failed(error);
-        for event in [first, last].into_iter().flatten() {
-            if !self.hand_out(event) {
-                return Pumped::Ended;
-            }
-        }
-        self.ended = true;
-        if self.receiver.held.is_empty() { Pumped::Ended } else { Pumped::Full }
-    }
-}
-
-impl<S, M, F, E> Pump for Reading<S, M, F, E>
-where
-    S: AsFd + Send + Sync,
-    M: Send + 'static,
-    F: Fn(E) -> M + Send,
-    E: Events<S>,
+    F: Fn(P::Event) -> M + Send,
+    P: Pieces<S>,
 {
     fn pump(&mut self, source: &Source) -> Pumped {
         match self.receiver.offer_held() {
@@ -175,31 +169,27 @@ where
             Some(true) if self.ended => return Pumped::Ended,
             Some(true) => {}
         }
-        for _ in 0..PIECES {
+        let mut budget = BUDGET;
+        while budget > 0 {
             if !source.has_credit() {
                 return Pumped::Enough;
             }
             if mailbox_len(self.receiver.to) > LONG_MAILBOX {
                 return Pumped::Full;
             }
-            let Some(io) = self.receiver.io.upgrade() else { return Pumped::Ended };
-            let Some(seen) = source.ready(Direction::Read) else { return Pumped::Enough };
-            let alive = match E::take(io.get_ref()) {
-                Ok(Some(piece)) => self.took(source, seen, piece),
-                Ok(None) => return self.end(None),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    source.would_block(seen, Direction::Read);
-                    return Pumped::Enough;
+            let step = match self.pieces.waiting() {
+                Ok(Some(event)) => {
+                    budget -= 1;
+                    self.hand_out_piece(source, event)
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => true,
-                Err(error) if E::survives(&error) => match E::failed(Some(error)).0 {
-                    Some(event) => self.hand_out(event),
-                    None => true,
-                },
-                Err(error) => return self.end(Some(error)),
+                Ok(None) => {
+                    budget = budget.saturating_sub(READING);
+                    self.read(source)
+                }
+                Err(error) => Err(self.end(Some(error))),
             };
-            if !alive {
-                return Pumped::Ended;
+            if let Err(pumped) = step {
+                return pumped;
             }
             if !self.receiver.held.is_empty() {
                 return Pumped::Full;
@@ -209,24 +199,63 @@ where
     }
 }
 
-impl<S, M, F, E> Reading<S, M, F, E>
+impl<S, M, F, P> Reading<S, M, F, P>
 where
     S: AsFd + Send + Sync,
     M: Send + 'static,
-    F: Fn(E) -> M + Send,
-    E: Events<S>,
+    F: Fn(P::Event) -> M + Send,
+    P: Pieces<S>,
 {
     /// False: the receiver is dead.
-    fn took(&mut self, source: &Source, seen: Seen, piece: Taken<E>) -> bool {
-        if piece.all {
-            source.used_up(seen, Direction::Read);
-        }
+    fn hand_out(&mut self, event: P::Event) -> bool {
+        let message = (self.receiver.wrap)(event);
+        self.receiver.send(message)
+    }
+
+    fn hand_out_piece(&mut self, source: &Source, event: P::Event) -> Result<(), Pumped> {
         // Before the message is sent: who gets it may ask for more at once, and must not have that taken away.
         let last = source.spend();
-        let alive = self.hand_out(piece.event);
-        if alive && last {
-            return self.hand_out(E::passive());
+        let alive = self.hand_out(event) && (!last || self.hand_out(P::passive()));
+        if alive { Ok(()) } else { Err(Pumped::Ended) }
+    }
+
+    /// `Err`: it goes no further now.
+    fn read(&mut self, source: &Source) -> Result<(), Pumped> {
+        let Some(io) = self.receiver.io.upgrade() else { return Err(Pumped::Ended) };
+        let Some(seen) = source.ready(Direction::Read) else { return Err(Pumped::Enough) };
+        match self.pieces.take(io.get_ref()) {
+            Ok(Some(piece)) => {
+                if piece.all {
+                    source.used_up(seen, Direction::Read);
+                }
+                piece.event.map_or(Ok(()), |event| self.hand_out_piece(source, event))
+            }
+            Ok(None) => match self.pieces.last() {
+                Ok(Some(event)) => self.hand_out_piece(source, event),
+                Ok(None) => Err(self.end(None)),
+                Err(error) => Err(self.end(Some(error))),
+            },
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                source.would_block(seen, Direction::Read);
+                Err(Pumped::Enough)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Err(error) if P::survives(&error) => {
+                let alive = P::failed(Some(error)).0.is_none_or(|event| self.hand_out(event));
+                if alive { Ok(()) } else { Err(Pumped::Ended) }
+            }
+            Err(error) => Err(self.end(Some(error))),
         }
-        alive
+    }
+
+    fn end(&mut self, error: Option<io::Error>) -> Pumped {
+        let (first, last) = P::failed(error);
+        for event in [first, last].into_iter().flatten() {
+            if !self.hand_out(event) {
+                return Pumped::Ended;
+            }
+        }
+        self.ended = true;
+        if self.receiver.held.is_empty() { Pumped::Ended } else { Pumped::Full }
     }
 }

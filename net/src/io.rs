@@ -1,6 +1,7 @@
 //! An operation on a socket: try it; if it would block, wait, and try again.
 
 use crate::{
+    active::{Active, Pieces, Reading, Receiver},
     poller,
     source::{Direction, Seen, Source, Waiter},
 };
@@ -239,18 +240,19 @@ impl<S: AsFd> Io<S> {
 
 impl<S: AsFd + Send + Sync + 'static> Io<S> {
     /// Active mode: see `active.rs`.
-    pub(crate) fn activate<E: crate::active::Events<S>, M: Send + 'static>(
+    pub(crate) fn activate<P: Pieces<S> + 'static, M: Send + 'static>(
         self: &Arc<Self>,
+        pieces: P,
         to: Address<M>,
-        mode: crate::Active,
-        wrap: impl Fn(E) -> M + Send + 'static,
+        mode: Active,
+        wrap: impl Fn(P::Event) -> M + Send + 'static,
     ) -> io::Result<()> {
-        let receiver = crate::active::Receiver::new(Arc::downgrade(self), to, wrap);
-        self.closer.0.set_pump(Box::new(crate::active::Reading::<S, M, _, E>::new(receiver)));
+        let receiver = Receiver::new(Arc::downgrade(self), to, wrap);
+        self.closer.0.set_pump(Box::new(Reading::new(receiver, pieces)));
         self.set_active(mode)
     }
 
-    pub(crate) fn set_active(&self, mode: crate::Active) -> io::Result<()> {
+    pub(crate) fn set_active(&self, mode: Active) -> io::Result<()> {
         self.closer.0.set_credit(self.io.as_fd(), mode)
     }
 }

@@ -59,8 +59,11 @@
 //! | `source` | what is known of a socket's readiness, and who waits for it |
 //! | `io` | an operation that is tried, and waits, and is tried again |
 //! | `active` | data as messages |
+//! | `packet` | a stream cut into messages |
 //! | `addr` | names to addresses, on the blocking threads |
 //! | `tcp`, `udp`, `unix` | the sockets |
+//! | `send_file` | files into sockets |
+//! | `tls` | encrypted streams (feature `tls`) |
 //! | [`dist`] | the distribution: machines that do no input or output, read no clock and draw no random number; what moves bytes is a thin edge |
 
 #![forbid(unsafe_code)]
@@ -69,16 +72,21 @@ mod active;
 mod addr;
 pub mod dist;
 mod io;
+mod packet;
 mod poller;
+mod send_file;
 mod source;
 mod tcp;
+#[cfg(feature = "tls")]
+pub mod tls;
 mod udp;
 mod unix;
 
 pub use {
     active::Active,
     addr::{Names, ToSocketAddrs},
+    packet::{Packet, Packets},
     tcp::{Accepted, Incoming, ReadHalf, TcpEvent, TcpListener, TcpStream, WriteHalf},
-    udp::UdpSocket,
+    udp::{UdpEvent, UdpSocket},
     unix::{UnixDatagram, UnixListener, UnixStream},
 };

@@ -1,15 +1,19 @@
 //! UDP.
 
 use crate::{
+    active::{Active, Pieces, Taken},
     addr::{ToSocketAddrs, each},
     io::Io,
     poller::refuse_systematic,
     source::Direction,
 };
+use engset_runtime::Address;
 use std::{
+    cell::RefCell,
     fmt, io,
     net::{self, SocketAddr},
     os::fd::{AsFd, BorrowedFd},
+    sync::Arc,
     time::Duration,
 };
 
@@ -27,7 +31,62 @@ use std::{
 /// # }).unwrap().unwrap();
 /// ```
 pub struct UdpSocket {
-    io: Io<net::UdpSocket>,
+    io: Arc<Io<net::UdpSocket>>,
+}
+
+/// What comes as a message in active mode.
+#[derive(Debug)]
+pub enum UdpEvent {
+    /// A datagram, and where it comes from.
+    Datagram(Vec<u8>, SocketAddr),
+    /// The allowance of [`Active::Count`] is used up: the socket is passive.
+    Passive,
+    /// What has become of something that was sent earlier (nobody listens there, say). The socket goes on.
+    Error(io::Error),
+}
+
+/// Most that a datagram holds.
+const LARGEST: usize = 65_536;
+
+thread_local! {
+    /// Where a datagram is read to before its size is known; used within one call.
+    static DATAGRAM: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Pieces are datagrams.
+struct Datagrams;
+
+impl Pieces<net::UdpSocket> for Datagrams {
+    type Event = UdpEvent;
+
+    fn waiting(&mut self) -> io::Result<Option<UdpEvent>> {
+        Ok(None)
+    }
+
+    fn take(&mut self, io: &net::UdpSocket) -> io::Result<Option<Taken<UdpEvent>>> {
+        DATAGRAM.with_borrow_mut(|buffer| {
+            buffer.resize(LARGEST, 0);
+            let (count, from) = io.recv_from(buffer)?;
+            let event = UdpEvent::Datagram(buffer[..count].to_vec(), from);
+            Ok(Some(Taken { event: Some(event), all: false }))
+        })
+    }
+
+    fn last(&mut self) -> io::Result<Option<UdpEvent>> {
+        Ok(None)
+    }
+
+    fn passive() -> UdpEvent {
+        UdpEvent::Passive
+    }
+
+    fn failed(error: Option<io::Error>) -> (Option<UdpEvent>, Option<UdpEvent>) {
+        (error.map(UdpEvent::Error), None)
+    }
+
+    fn survives(_error: &io::Error) -> bool {
+        true
+    }
 }
 
 impl UdpSocket {
@@ -48,7 +107,31 @@ impl UdpSocket {
     pub fn from_std(socket: net::UdpSocket) -> io::Result<Self> {
         refuse_systematic()?;
         socket.set_nonblocking(true)?;
-        Ok(UdpSocket { io: Io::new(socket) })
+        Ok(UdpSocket { io: Arc::new(Io::new(socket)) })
+    }
+
+    /// From now on datagrams come as messages to `to`, as much as `mode` says; see
+    /// [`TcpStream::activate`](crate::TcpStream::activate).
+    ///
+    /// # Errors
+    ///
+    /// It cannot be watched; the caller is no process.
+    pub fn activate<M: Send + 'static>(
+        &self,
+        to: Address<M>,
+        mode: Active,
+        wrap: impl Fn(UdpEvent) -> M + Send + 'static,
+    ) -> io::Result<()> {
+        self.io.activate(Datagrams, to, mode, wrap)
+    }
+
+    /// Changes the mode.
+    ///
+    /// # Errors
+    ///
+    /// There is no receiver (any more), or the caller is no process.
+    pub fn set_active(&self, mode: Active) -> io::Result<()> {
+        self.io.set_active(mode)
     }
 
     /// From now on it sends to and receives from this address only.

@@ -1,8 +1,9 @@
 //! Sockets of this machine, by paths.
 
 use crate::{
-    active::{Active, Events, Taken},
+    active::Active,
     io::Io,
+    packet::{Framer, Packet},
     poller::refuse_systematic,
     source::Direction,
     tcp::TcpEvent,
@@ -108,26 +109,7 @@ impl UnixListener {
 /// A connection within this machine. As [`TcpStream`](crate::TcpStream) otherwise.
 #[derive(Clone)]
 pub struct UnixStream {
-    io: Arc<Io<net::UnixStream>>,
-}
-
-impl Events<net::UnixStream> for TcpEvent {
-    fn take(mut io: &net::UnixStream) -> io::Result<Option<Taken<Self>>> {
-        let taken = crate::tcp::take(&mut io)?;
-        Ok(taken.map(|(data, all)| Taken { event: TcpEvent::Data(data), all }))
-    }
-
-    fn passive() -> Self {
-        TcpEvent::Passive
-    }
-
-    fn failed(error: Option<io::Error>) -> (Option<Self>, Option<Self>) {
-        (error.map(TcpEvent::Error), Some(TcpEvent::Closed))
-    }
-
-    fn survives(_error: &io::Error) -> bool {
-        false
-    }
+    pub(crate) io: Arc<Io<net::UnixStream>>,
 }
 
 impl UnixStream {
@@ -183,7 +165,22 @@ impl UnixStream {
         mode: Active,
         wrap: impl Fn(TcpEvent) -> M + Send + 'static,
     ) -> io::Result<()> {
-        self.io.activate(to, mode, wrap)
+        self.activate_packets(Packet::Raw, to, mode, wrap)
+    }
+
+    /// Packets come as messages: see [`TcpStream::activate_packets`](crate::TcpStream::activate_packets).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn activate_packets<M: Send + 'static>(
+        &self,
+        packet: Packet,
+        to: Address<M>,
+        mode: Active,
+        wrap: impl Fn(TcpEvent) -> M + Send + 'static,
+    ) -> io::Result<()> {
+        self.io.activate(Framer::new(packet), to, mode, wrap)
     }
 
     /// See [`TcpStream::set_active`](crate::TcpStream::set_active).
@@ -220,6 +217,18 @@ impl UnixStream {
     /// It is zero.
     pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.io.set_timeout(Direction::Write, timeout)
+    }
+
+    /// The longest time that one read may wait.
+    #[must_use]
+    pub fn read_timeout(&self) -> Option<Duration> {
+        self.io.timeout(Direction::Read)
+    }
+
+    /// The longest time that one write may wait.
+    #[must_use]
+    pub fn write_timeout(&self) -> Option<Duration> {
+        self.io.timeout(Direction::Write)
     }
 }
 

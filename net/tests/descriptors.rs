@@ -40,6 +40,13 @@ impl Subscriber for Counting {
     fn exit(&self, _: &span::Id) {}
 }
 
+/// Memory in use, in bytes.
+fn resident() -> usize {
+    let text = std::fs::read_to_string("/proc/self/statm").expect("it is Linux");
+    let pages = text.split_whitespace().nth(1).and_then(|word| word.parse::<usize>().ok());
+    pages.expect("a number") * rustix::param::page_size()
+}
+
 fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").expect("it is Linux").count()
 }
@@ -83,13 +90,16 @@ fn ten_thousand_connections_leak_nothing(mailbox: &mut Mailbox<()>) {
             }
         }
     };
-    round(100);
+    round(1000);
     let alone = || engset_runtime::processes().len() <= processes;
     wait_until(alone);
-    let before = descriptors();
+    let (before, memory) = (descriptors(), resident());
     round(10_000);
     wait_until(alone);
     wait_until(|| descriptors() <= before);
+    // A kilobyte that stays of each would be 10 MB.
+    let grown = resident().saturating_sub(memory);
+    assert!(grown < 8_000_000, "{grown} bytes more than before 10,000 connections");
     let reference = engset_runtime::monitor(server);
     kill(server);
     down_of(mailbox, reference);

@@ -246,6 +246,38 @@ fn the_end_that_comes_together_with_data_is_not_missed() {
 }
 
 #[test]
+fn files_are_sent_as_far_as_they_go() {
+    process::<()>(|mailbox| {
+        let data: Vec<u8> = (0..3_000_000_u32).map(|at| (at % 253) as u8).collect();
+        let file = rustix::fs::memfd_create("a file of a test", rustix::fs::MemfdFlags::CLOEXEC);
+        let file = std::fs::File::from(file.expect("a file in memory"));
+        (&file).write_all(&data).expect("there is memory");
+        let (client, server) = pair();
+        let sent = data.clone();
+        let (_, reference) = spawn_monitor(move || {
+            let mut client = client;
+            assert_eq!(client.send_file(&file, 10, 100).expect("connected"), 100);
+            // More than the kernel keeps, and more than there is.
+            assert_eq!(client.send_file(&file, 0, u64::MAX).expect("connected"), 3_000_000);
+            assert_eq!(client.send_file(&file, 3_000_000, 9).expect("connected"), 0);
+            client.write_all(b"after").expect("connected");
+            client.set_write_timeout(Some(Duration::from_millis(10))).expect("not zero");
+            let error = loop {
+                if let Err(error) = client.send_file(&file, 0, 3_000_000) {
+                    break error;
+                }
+            };
+            assert_eq!(error.kind(), ErrorKind::TimedOut, "nobody reads it");
+        });
+        let mut server = server;
+        let mut got = vec![0; 3_000_105];
+        server.read_exact(&mut got).expect("connected");
+        assert!(got[..100] == sent[10..110] && got[100..3_000_100] == sent && &got[3_000_100..] == b"after");
+        assert!(down_of(mailbox, reference).reason.to_string().contains("normal"));
+    });
+}
+
+#[test]
 fn peek_leaves_data_and_vectors_are_filled_in_order() {
     process::<()>(|_| {
         let (mut client, mut server) = pair();

@@ -2,9 +2,10 @@
 
 use super::split::{ReadHalf, WriteHalf};
 use crate::{
-    active::{Active, Events, Taken},
+    active::{Active, Pieces, Taken},
     addr::{ToSocketAddrs, each},
     io::Io,
+    packet::{Framer, Packet},
     poller::refuse_systematic,
     source::Direction,
 };
@@ -63,7 +64,7 @@ pub struct TcpStream {
 /// What comes as a message in active mode.
 #[derive(Debug)]
 pub enum TcpEvent {
-    /// Data, as much as there was, at most 64 KiB.
+    /// Data: as much as there was, at most 64 KiB; or a packet ([`TcpStream::activate_packets`]).
     Data(Vec<u8>),
     /// The allowance of [`Active::Count`] is used up: the socket is passive.
     Passive,
@@ -81,31 +82,47 @@ thread_local! {
     static PIECES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-impl Events<net::TcpStream> for TcpEvent {
-    fn take(mut io: &net::TcpStream) -> io::Result<Option<Taken<Self>>> {
-        take(&mut io).map(|taken| taken.map(|(data, all)| Taken { event: TcpEvent::Data(data), all }))
+/// Pieces of any stream of bytes: as they come, or packets.
+impl<S> Pieces<S> for Framer
+where
+    for<'a> &'a S: Read,
+{
+    type Event = TcpEvent;
+
+    fn waiting(&mut self) -> io::Result<Option<TcpEvent>> {
+        Ok(self.next()?.map(TcpEvent::Data))
     }
 
-    fn passive() -> Self {
+    fn take(&mut self, mut io: &S) -> io::Result<Option<Taken<TcpEvent>>> {
+        PIECES.with_borrow_mut(|buffer| {
+            buffer.resize(PIECE, 0);
+            let count = io.read(buffer)?;
+            let event = if self.is_raw() {
+                Some(TcpEvent::Data(buffer[..count].to_vec()))
+            } else {
+                // A whole packet is found when it is looked for what waits.
+                self.push(&buffer[..count]);
+                None
+            };
+            Ok((count > 0).then_some(Taken { event, all: count < PIECE }))
+        })
+    }
+
+    fn last(&mut self) -> io::Result<Option<TcpEvent>> {
+        Ok(self.end()?.map(TcpEvent::Data))
+    }
+
+    fn passive() -> TcpEvent {
         TcpEvent::Passive
     }
 
-    fn failed(error: Option<io::Error>) -> (Option<Self>, Option<Self>) {
+    fn failed(error: Option<io::Error>) -> (Option<TcpEvent>, Option<TcpEvent>) {
         (error.map(TcpEvent::Error), Some(TcpEvent::Closed))
     }
 
     fn survives(_error: &io::Error) -> bool {
         false
     }
-}
-
-/// A piece of a stream of bytes, and whether it was all that there is.
-pub(crate) fn take(io: &mut impl Read) -> io::Result<Option<(Vec<u8>, bool)>> {
-    PIECES.with_borrow_mut(|buffer| {
-        buffer.resize(PIECE, 0);
-        let count = io.read(buffer)?;
-        Ok((count > 0).then(|| (buffer[..count].to_vec(), count < PIECE)))
-    })
 }
 
 impl TcpStream {
@@ -202,7 +219,46 @@ impl TcpStream {
         mode: Active,
         wrap: impl Fn(TcpEvent) -> M + Send + 'static,
     ) -> io::Result<()> {
-        self.io.activate(to, mode, wrap)
+        self.activate_packets(Packet::Raw, to, mode, wrap)
+    }
+
+    /// The same, but each message is one packet, without its header; `mode` counts packets. (In Erlang: the option `packet`
+    /// of a socket that is active.) The largest packet is 16 MiB. Packets are sent by [`Packet::write`].
+    ///
+    /// A packet that is too large, or that the stream ends in the middle of, is a [`TcpEvent::Error`]. What has come of a packet
+    /// that is not whole is lost when the socket is activated anew, or read.
+    ///
+    /// ```
+    /// # engset_runtime::run(|| -> std::io::Result<()> {
+    /// use engset_net::{Active, Packet, TcpEvent, TcpListener, TcpStream};
+    /// use engset_runtime::Mailbox;
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let mut client = TcpStream::connect(listener.local_addr()?)?;
+    /// let (stream, _) = listener.accept()?;
+    /// let (process, reference) = engset_runtime::spawn_monitor(|mut mailbox: Mailbox<TcpEvent>| {
+    ///     for expected in [&b"one"[..], b"two"] {
+    ///         assert!(matches!(mailbox.message(), TcpEvent::Data(data) if data == expected));
+    ///     }
+    /// });
+    /// stream.activate_packets(Packet::Two, process, Active::Always, |event| event)?;
+    /// Packet::Two.write(&mut client, b"one")?;
+    /// Packet::Two.write(&mut client, b"two")?;
+    /// # Ok(())
+    /// # }).unwrap().unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`TcpStream::activate`].
+    pub fn activate_packets<M: Send + 'static>(
+        &self,
+        packet: Packet,
+        to: Address<M>,
+        mode: Active,
+        wrap: impl Fn(TcpEvent) -> M + Send + 'static,
+    ) -> io::Result<()> {
+        self.io.activate(Framer::new(packet), to, mode, wrap)
     }
 
     /// Changes the mode. The receiver stays; it gets what is there already.
