@@ -45,9 +45,9 @@ extern crate self as engset;
 #[doc(no_inline)]
 pub use engset_runtime::process_local;
 pub use engset_runtime::{
-    Activity, Address, Alias, Ancestor, BuildError, Builder, CallError, Config, CrashDetails,
+    Activity, Address, Alias, Ancestor, BuildError, Builder, CallError, CallFuture, Config, CrashDetails,
     DEFAULT_CALL_TIMEOUT, DeadLetter, Down, DownReason, Entry, Event, Exit, ExitReason, Extension,
-    ExtensionError, Flow, Item, Limit, Mailbox, MonitorRef, NameError, Node, NodeDown, NodeId, NodeUp,
+    ExtensionError, Flow, Inbox, Item, Limit, Mailbox, MonitorRef, NameError, Node, NodeDown, NodeId, NodeUp,
     Overflow, Panic, Pid, Priority, ProcessInfo, ProcessLocal, Random, Received, Reply, Resource,
     ResourceRef, RunError, SendError, Server, SpawnError, StartError, System, SystemRequest, Timer, TimerRef,
     WorkerMetrics, block_on, blocking, call_system, catch, config, demonitor, envelope_memory, exit,
@@ -58,6 +58,10 @@ pub use engset_runtime::{
     spawn_monitor, start_timer, trap_exits, try_self_pid, uninterrupted, unlink, unregister, whereis,
     yield_now,
 };
+
+/// Futures within processes: timers, time limits, blocking calls.
+#[doc(inline)]
+pub use engset_runtime::future;
 
 /// Messages that can go to other nodes.
 pub mod remote {
