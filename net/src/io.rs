@@ -21,7 +21,7 @@ use std::{
 };
 
 /// Reductions of a system call on a socket: a slice is some 200 of them, which is well below a millisecond.
-const PRICE: u32 = 20;
+pub(crate) const PRICE: i32 = 20;
 
 /// A socket, and what is known of it.
 pub(crate) struct Io<S> {
@@ -125,7 +125,7 @@ impl<S: AsFd> Io<S> {
                 {
                     self.closer.0.used_up(seen, direction);
                 }
-                reduce(PRICE);
+                reduce(PRICE as u32);
                 return result;
             }
             self.wait(direction, timeout, &mut deadline)?;
@@ -210,7 +210,6 @@ impl<S: AsFd> Io<S> {
     }
 
     /// For a future: runs an operation, or sees to it that the future is woken when it is worth a try.
-    #[allow(dead_code, reason = "for the features that bring futures")]
     pub(crate) fn poll<R>(
         &self,
         context: &mut Context<'_>,

@@ -61,6 +61,7 @@
 //! | `active` | data as messages |
 //! | `addr` | names to addresses, on the blocking threads |
 //! | `tcp`, `udp`, `unix` | the sockets |
+//! | `poll_stream` | sockets for futures; with the feature `hyper` the module `http`: hyper and axum on processes |
 //! | [`dist`] | the distribution: machines that do no input or output, read no clock and draw no random number; what moves bytes is a thin edge |
 
 #![forbid(unsafe_code)]
@@ -68,7 +69,10 @@
 mod active;
 mod addr;
 pub mod dist;
+#[cfg(feature = "hyper")]
+pub mod http;
 mod io;
+mod poll_stream;
 mod poller;
 mod source;
 mod tcp;
@@ -78,6 +82,7 @@ mod unix;
 pub use {
     active::Active,
     addr::{Names, ToSocketAddrs},
+    poll_stream::PollStream,
     tcp::{Accepted, Incoming, ReadHalf, TcpEvent, TcpListener, TcpStream, WriteHalf},
     udp::UdpSocket,
     unix::{UnixDatagram, UnixListener, UnixStream},

@@ -46,7 +46,7 @@ const AGAIN: Duration = Duration::from_millis(2);
 /// # }).unwrap().unwrap();
 /// ```
 pub struct UnixListener {
-    io: Io<net::UnixListener>,
+    pub(crate) io: Io<net::UnixListener>,
 }
 
 impl UnixListener {
@@ -108,7 +108,7 @@ impl UnixListener {
 /// A connection within this machine. As [`TcpStream`](crate::TcpStream) otherwise.
 #[derive(Clone)]
 pub struct UnixStream {
-    io: Arc<Io<net::UnixStream>>,
+    pub(crate) io: Arc<Io<net::UnixStream>>,
 }
 
 impl Events<net::UnixStream> for TcpEvent {

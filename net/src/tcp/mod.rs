@@ -4,9 +4,12 @@ mod listener;
 mod split;
 mod stream;
 
-pub(crate) use {listener::is_shortage, stream::take};
 pub use {
     listener::{Accepted, Incoming, TcpListener},
     split::{ReadHalf, WriteHalf},
     stream::{TcpEvent, TcpStream},
+};
+pub(crate) use {
+    listener::{is_shortage, passes},
+    stream::take,
 };

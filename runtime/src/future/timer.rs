@@ -30,18 +30,20 @@ pub(crate) struct Alarms {
     last: u64,
 }
 
-/// Wakes what is due. When the next one is; [`NEVER`] if there is none.
-pub(super) fn fire_due() -> u64 {
-    let first = || {
-        state::with_existing(|state| {
-            let alarms = &state.rare.as_ref()?.alarms;
-            alarms.set.first_key_value().map(|((deadline, _), _)| *deadline)
-        })
-        .flatten()
-    };
+/// The first deadline; [`NEVER`] if there is none.
+fn first() -> u64 {
+    let first = state::with_existing(|state| {
+        let alarms = &state.rare.as_ref()?.alarms;
+        alarms.set.first_key_value().map(|((deadline, _), _)| *deadline)
+    });
+    first.flatten().unwrap_or(NEVER)
+}
+
+/// Wakes what is due at `now`. When the next one is; [`NEVER`] if there is none.
+pub(super) fn fire_due(now: u64) -> u64 {
     loop {
-        let Some(deadline) = first() else { return NEVER };
-        if deadline > current::now() {
+        let deadline = first();
+        if deadline > now || deadline == NEVER {
             return deadline;
         }
         let due = state::with_existing(|state| Some(state.rare.as_mut()?.alarms.set.pop_first()?.1));
@@ -99,60 +101,51 @@ pub fn sleep_until(at: Duration) -> Sleep {
 }
 
 impl Sleep {
-    /// Sets another time.
+    /// Sets another time. (A later one costs nothing: the alarm that is set goes off in vain, and is set again then.)
     pub fn reset(&mut self, at: Duration) {
-        self.deadline = Ok(add(0, at));
-        self.alarm = None;
+        let deadline = add(0, at);
+        self.deadline = Ok(deadline);
+        if self.alarm.as_ref().is_some_and(|alarm| alarm.key.0 > deadline) {
+            self.alarm = None;
+        }
     }
 
     fn poll_now(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Some(me) = try_self_pid() else {
             panic!("a timer of engset is polled outside of a process: there is no clock here");
         };
+        let waker = context.waker();
+        if let (Ok(deadline), Some(alarm)) = (self.deadline, &self.alarm)
+            && alarm.owner == me
+            && alarm.key.0 <= deadline
+        {
+            let is_set = state::with_existing(|state| {
+                let known = state.rare.as_ref().and_then(|rare| rare.alarms.set.get(&alarm.key));
+                known.is_some_and(|known| known.will_wake(waker))
+            });
+            if is_set == Some(true) {
+                return Poll::Pending;
+            }
+        }
+        self.alarm = None;
         let now = current::now();
-        let deadline = match self.deadline {
-            Ok(deadline) => deadline,
-            Err(duration) => *self.deadline.insert_ok(add(now, duration)),
-        };
+        let deadline = self.deadline.unwrap_or_else(|duration| add(now, duration));
+        self.deadline = Ok(deadline);
         if deadline <= now {
-            self.alarm = None;
             return Poll::Ready(());
         }
         if deadline == NEVER {
             return Poll::Pending;
         }
-        let known = self.alarm.as_ref().filter(|alarm| alarm.owner == me).map(|alarm| alarm.key);
-        let waker = context.waker();
-        let (key, former) = state::with(|state| {
+        let key = state::with(|state| {
             let alarms = &mut state.rare().alarms;
-            let key = known.unwrap_or_else(|| {
-                alarms.last += 1;
-                (deadline, alarms.last)
-            });
-            let known = alarms.set.get(&key).is_some_and(|known| known.will_wake(waker));
-            (key, if known { None } else { alarms.set.insert(key, waker.clone()) })
-        })
-        .unwrap_or_else(|| unreachable!("a process has a state"));
-        drop(former);
-        if known.is_none() {
-            self.alarm = Some(Alarm { owner: me, key });
-        }
+            alarms.last += 1;
+            let key = (deadline, alarms.last);
+            alarms.set.insert(key, waker.clone());
+            key
+        });
+        self.alarm = key.map(|key| Alarm { owner: me, key });
         Poll::Pending
-    }
-}
-
-/// As the method of `Option`.
-trait InsertOk<T> {
-    fn insert_ok(&mut self, value: T) -> &mut T;
-}
-
-impl<T, E> InsertOk<T> for Result<T, E> {
-    fn insert_ok(&mut self, value: T) -> &mut T {
-        *self = Ok(value);
-        match self {
-            Ok(value) => value,
-            Err(_) => unreachable!("just set"),
-        }
     }
 }
 
