@@ -74,6 +74,7 @@ pub mod http;
 mod io;
 mod poll_stream;
 mod poller;
+pub mod process;
 mod source;
 mod tcp;
 mod udp;

@@ -32,7 +32,10 @@ impl EngsetTimer {
 /// hyper reckons with the system's clock: a moment on it, and the same one on ours. Both go on alike.
 fn origin() -> (Instant, Duration) {
     static ORIGIN: OnceLock<(Instant, Duration)> = OnceLock::new();
-    #[allow(clippy::disallowed_methods, reason = "hyper reckons in it; there are no sockets in systematic mode")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "hyper reckons in it; there are no sockets in systematic mode"
+    )]
     *ORIGIN.get_or_init(|| (Instant::now(), Duration::from_nanos(current::now())))
 }
 
