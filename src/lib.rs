@@ -80,6 +80,20 @@ pub use engset_net as net;
 #[doc(inline)]
 pub use engset_stdlib as stdlib;
 
+/// Files, child programs, standard input and output, for processes.
+#[doc(inline)]
+pub use engset_net::{fs, process, stdio};
+
+/// HTTP on processes.
+#[cfg(feature = "hyper")]
+#[doc(inline)]
+pub use engset_net::http;
+
+/// Futures that need a tokio runtime.
+#[cfg(feature = "tokio")]
+#[doc(inline)]
+pub use engset_net::tokio_bridge;
+
 #[doc(no_inline)]
 pub use engset_stdlib::testkit;
 
