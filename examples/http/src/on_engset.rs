@@ -41,9 +41,7 @@ fn serve(options: Options) -> Result<(), Box<dyn Error + Send + Sync>> {
         engset::Builder::new().spread().spawn(hog)?;
     }
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, options.port))?;
-    let server = http::Server::new();
-    let server = if std::env::var("NOHT").is_ok() { server.header_read_timeout(None) } else { server };
-    let serving = server.serve(listener, http::tower(router))?;
+    let serving = http::serve(listener, http::tower(router))?;
     eprintln!(
         "http: listening on port {}",
         serving.local_addr().map_or(options.port, |address| address.port())
