@@ -201,8 +201,12 @@ impl<S: AsFd> Io<S> {
         let _waiting = Waiting(&self.closer.0, direction, me);
         loop {
             match pause(*deadline) {
-                Pause::Poked if self.closer.0.ready(direction).is_some() => return Ok(()),
-                Pause::Poked => {}
+                // An event takes out all who wait, and another one may have been faster: then it enters itself again.
+                Pause::Poked => {
+                    if !self.closer.0.enter(self.io.as_fd(), direction, Waiter::Process(me))? {
+                        return Ok(());
+                    }
+                }
                 Pause::TimedOut => return Err(timed_out()),
                 Pause::Ending => return Err(io::Error::other("the process that waits is ending")),
             }

@@ -83,7 +83,7 @@ fn a_panic_is_an_error() {
         let result = bridge.run(async { panic!("on the other {}", "side") });
         assert_eq!(result, Err::<(), _>(BridgeError::Panicked("on the other side".to_owned())));
         assert_eq!(bridge.run(async { 1 }), Ok(1), "the bridge still stands");
-        let late = bridge.run_timeout(5 * MS, tokio::time::sleep(LONG));
+        let late = bridge.run_timeout(5 * MS, async { tokio::time::sleep(LONG).await });
         assert_eq!(late, Err(BridgeError::TimedOut(5 * MS)));
     });
 }

@@ -14,12 +14,17 @@ use std::{
     convert::Infallible,
     io::{BufRead, BufReader, Read, Write},
     net::SocketAddr,
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 use support::{down_of, process};
 
 const MS: Duration = Duration::from_millis(1);
 const LONG: Duration = Duration::from_secs(60);
+
+/// Requests that have begun: each for one test.
+static SLOW: AtomicUsize = AtomicUsize::new(0);
+static FOR_EVER: AtomicUsize = AtomicUsize::new(0);
 
 async fn answer(request: Request<Incoming>) -> Result<Response<String>, Infallible> {
     let text = match request.uri().path() {
@@ -28,7 +33,13 @@ async fn answer(request: Request<Incoming>) -> Result<Response<String>, Infallib
             future::sleep(50 * MS).await;
             "slow".to_owned()
         }
+        "/slow-at-the-end" => {
+            SLOW.fetch_add(1, Ordering::Release);
+            future::sleep(50 * MS).await;
+            "slow".to_owned()
+        }
         "/for-ever" => {
+            FOR_EVER.fetch_add(1, Ordering::Release);
             future::sleep(Duration::MAX).await;
             unreachable!()
         }
@@ -63,7 +74,8 @@ impl Client {
     }
 
     fn ask(&mut self, path: &str) {
-        write!(self.0.get_mut(), "GET {path} HTTP/1.1\r\nhost: test\r\n\r\n").expect("it reads");
+        // It may be closed already: then there is no answer.
+        let _ = write!(self.0.get_mut(), "GET {path} HTTP/1.1\r\nhost: test\r\n\r\n");
     }
 
     /// Status and body; `None`: the connection was closed.
@@ -136,7 +148,8 @@ fn a_panic_closes_its_connection_only() {
         assert!(other.get("/pid").is_some());
         let mut garbage = Client::new(address);
         write!(garbage.0.get_mut(), "this is no HTTP\r\n\r\n").expect("it reads");
-        assert_eq!(garbage.answer().expect("an answer").0, 400);
+        // It is told so, or closed.
+        assert!(garbage.answer().is_none_or(|(status, _)| status == 400));
         assert!(other.get("/pid").is_some());
         drop(other);
         assert!(serving.shutdown(LONG));
@@ -147,20 +160,17 @@ fn a_panic_closes_its_connection_only() {
 fn an_end_in_good_order_answers_what_is_under_way() {
     process(|mailbox: &mut Mailbox<Option<(u16, String)>>| {
         let me = mailbox.address();
+        let before = SLOW.load(Ordering::Acquire);
         let (serving, address) = start(http::Server::new());
         let mut idle = Client::new(address);
         assert!(idle.get("/pid").is_some());
         let mut busy = Client::new(address);
         spawn(move || {
-            busy.ask("/slow");
-            me.send(None);
+            busy.ask("/slow-at-the-end");
             me.send(busy.answer());
             me.send(busy.get("/pid"));
         });
-        mailbox.message();
-        // Until the request is there.
-        wait_until(|| serving.connections() == 2);
-        sleep(10 * MS);
+        wait_until(|| SLOW.load(Ordering::Acquire) > before);
         assert!(serving.shutdown(LONG));
         assert_eq!(mailbox.message(), Some((200, "slow".to_owned())));
         assert_eq!(mailbox.message(), None, "closed after that");
@@ -175,8 +185,9 @@ fn what_does_not_end_is_killed() {
     process(|_: &mut Mailbox<()>| {
         let (serving, address) = start(http::Server::new());
         let mut client = Client::new(address);
+        let before = FOR_EVER.load(Ordering::Acquire);
         client.ask("/for-ever");
-        wait_until(|| serving.connections() == 1);
+        wait_until(|| FOR_EVER.load(Ordering::Acquire) > before);
         assert!(!serving.shutdown(20 * MS));
         assert_eq!(client.answer(), None);
         assert_eq!(serving.connections(), 0);

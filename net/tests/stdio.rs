@@ -1,6 +1,7 @@
 //! Standard input and output: this test binary runs itself as a child program.
 
 #![allow(clippy::disallowed_methods, reason = "tests look at the real clock and block real threads")]
+#![allow(clippy::print_stdout, reason = "it is about standard output")]
 
 mod support;
 
@@ -21,6 +22,8 @@ const MS: Duration = Duration::from_millis(1);
 #[test]
 fn child() {
     let Ok(part) = std::env::var("ENGSET_STDIO") else { return };
+    // What libtest has written ends without a line's end.
+    println!();
     let run = run_with(Config::new().workers(1), move || match part.as_str() {
         "echo" => echo(),
         "readers" => readers(),

@@ -11,7 +11,9 @@ use super::{
     serving::{Closing, Guest, Serving, Shared},
 };
 use crate::{TcpListener, TcpStream, tcp::is_shortage};
-use engset_runtime::{BuildError, Builder, block_on, future, hold, self_pid, uninterrupted};
+use engset_runtime::{
+    BuildError, Builder, ExitReason, block_on, exit_self, future, hold, self_pid, uninterrupted,
+};
 use http_body::Body;
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::Service};
 use std::{
@@ -162,9 +164,9 @@ impl Server {
                     Err(error) => io::Error::other(error),
                 },
                 Some(Err(error)) if is_shortage(&error) => error,
+                // Its owner, which is linked, decides.
                 Some(Err(error)) => {
-                    tracing::error!(target: "engset", %error, "no more connections can be accepted");
-                    return;
+                    exit_self(ExitReason::error(format!("no connection can be accepted: {error}")))
                 }
             };
             if !std::mem::replace(&mut short, true) {
