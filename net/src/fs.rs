@@ -197,6 +197,8 @@ impl File {
     /// What the system says.
     pub fn set_len(&mut self, length: u64) -> io::Result<()> {
         self.flush()?;
+        // It may be gone.
+        self.forget_ahead()?;
         let file = Arc::clone(&self.file);
         blocking(move || file.set_len(length))
     }
