@@ -3,6 +3,5 @@
 # Needs: clippy.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-cargo clippy --workspace --all-targets --features engset/tls,engset-net/tls -- -D warnings
+cargo clippy --workspace --all-targets --features engset/certs,engset/tls,engset/hyper,engset/tokio -- -D warnings
 cargo clippy -p engset-benches --features peers -- -D warnings
-cargo clippy -p engset-net --all-targets --features certs -- -D warnings

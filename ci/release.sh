@@ -8,4 +8,4 @@ if cargo tree --workspace --edges normal,build --invert cc --quiet 2>/dev/null |
     cargo tree --workspace --edges normal,build --invert cc >&2
     exit 1
 fi
-cargo build --release --workspace --examples --bins --benches --features engset/tls,engset-net/tls
+cargo build --release --workspace --examples --bins --benches --features engset/certs,engset/tls,engset/hyper,engset/tokio

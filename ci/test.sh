@@ -7,4 +7,4 @@ cd "$(dirname "$0")/.."
 command -v redis-cli >/dev/null || { echo "redis-cli is missing" >&2; exit 1; }
 command -v erl >/dev/null || { echo "erl is missing" >&2; exit 1; }
 export ENGSET_REQUIRE_ERL=1 ENGSET_REQUIRE_REDIS=1 ENGSET_REQUIRE_CLIENTS=1
-cargo test --workspace --features engset/tls,engset-net/certs
+cargo test --workspace --features engset/certs,engset/tls,engset/hyper,engset/tokio

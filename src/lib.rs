@@ -45,9 +45,9 @@ extern crate self as engset;
 #[doc(no_inline)]
 pub use engset_runtime::process_local;
 pub use engset_runtime::{
-    Activity, Address, Alias, Ancestor, BuildError, Builder, CallError, Config, CrashDetails,
+    Activity, Address, Alias, Ancestor, BuildError, Builder, CallError, CallFuture, Config, CrashDetails,
     DEFAULT_CALL_TIMEOUT, DeadLetter, Down, DownReason, Entry, Event, Exit, ExitReason, Extension,
-    ExtensionError, Flow, Item, Limit, Mailbox, MonitorRef, NameError, Node, NodeDown, NodeId, NodeUp,
+    ExtensionError, Flow, Inbox, Item, Limit, Mailbox, MonitorRef, NameError, Node, NodeDown, NodeId, NodeUp,
     Overflow, Panic, Pid, Priority, ProcessInfo, ProcessLocal, Random, Received, Reply, Resource,
     ResourceRef, RunError, SendError, Server, SpawnError, StartError, System, SystemRequest, Timer, TimerRef,
     Undecodable, WorkerMetrics, block_on, blocking, call_system, catch, config, demonitor, envelope_memory,
@@ -58,6 +58,10 @@ pub use engset_runtime::{
     spawn_monitor, start_timer, trap_exits, try_self_pid, uninterrupted, unlink, unregister, whereis,
     yield_now,
 };
+
+/// Futures within processes: timers, time limits, blocking calls.
+#[doc(inline)]
+pub use engset_runtime::future;
 
 /// Messages that can go to other nodes.
 pub mod remote {
@@ -78,6 +82,20 @@ pub use engset_net as net;
 /// The behaviours: generic servers, state machines, supervisors, event managers, tasks, registries, groups, tables.
 #[doc(inline)]
 pub use engset_stdlib as stdlib;
+
+/// Files, child programs, standard input and output, for processes.
+#[doc(inline)]
+pub use engset_net::{fs, process, stdio};
+
+/// HTTP on processes.
+#[cfg(feature = "hyper")]
+#[doc(inline)]
+pub use engset_net::http;
+
+/// Futures that need a tokio runtime.
+#[cfg(feature = "tokio")]
+#[doc(inline)]
+pub use engset_net::tokio_bridge;
 
 #[doc(no_inline)]
 pub use engset_stdlib::testkit;

@@ -22,7 +22,7 @@ use std::{
 };
 
 /// Reductions of a system call on a socket: a slice is some 200 of them, which is well below a millisecond.
-const PRICE: u32 = 20;
+pub(crate) const PRICE: i32 = 20;
 
 /// A socket, and what is known of it.
 pub(crate) struct Io<S> {
@@ -126,7 +126,7 @@ impl<S: AsFd> Io<S> {
                 {
                     self.closer.0.used_up(seen, direction);
                 }
-                reduce(PRICE);
+                reduce(PRICE as u32);
                 return result;
             }
             self.wait(direction, timeout, &mut deadline)?;
@@ -202,8 +202,12 @@ impl<S: AsFd> Io<S> {
         let _waiting = Waiting(&self.closer.0, direction, me);
         loop {
             match pause(*deadline) {
-                Pause::Poked if self.closer.0.ready(direction).is_some() => return Ok(()),
-                Pause::Poked => {}
+                // An event takes out all who wait, and another one may have been faster: then it enters itself again.
+                Pause::Poked => {
+                    if !self.closer.0.enter(self.io.as_fd(), direction, Waiter::Process(me))? {
+                        return Ok(());
+                    }
+                }
                 Pause::TimedOut => return Err(timed_out()),
                 Pause::Ending => return Err(io::Error::other("the process that waits is ending")),
             }
@@ -211,7 +215,6 @@ impl<S: AsFd> Io<S> {
     }
 
     /// For a future: runs an operation, or sees to it that the future is woken when it is worth a try.
-    #[allow(dead_code, reason = "for the features that bring futures")]
     pub(crate) fn poll<R>(
         &self,
         context: &mut Context<'_>,

@@ -64,6 +64,10 @@
 //! | `tcp`, `udp`, `unix` | the sockets |
 //! | `send_file` | files into sockets |
 //! | `tls` | encrypted streams (feature `tls`) |
+//! | `poll_stream` | sockets for futures; with the feature `hyper` the module `http`: hyper and axum on processes |
+//! | [`process`] | child programs: their ends and pipes are sources too |
+//! | [`fs`], `lookup`, [`stdio`] | files, names, standard input and output |
+//! | `tokio_bridge`, with the feature `tokio` | futures that need a tokio runtime |
 //! | [`dist`] | the distribution: machines that do no input or output, read no clock and draw no random number; what moves bytes is a thin edge |
 
 #![forbid(unsafe_code)]
@@ -71,21 +75,32 @@
 mod active;
 mod addr;
 pub mod dist;
+pub mod fs;
+#[cfg(feature = "hyper")]
+pub mod http;
 mod io;
+mod lookup;
 mod packet;
+mod poll_stream;
 mod poller;
+pub mod process;
 mod send_file;
 mod source;
+pub mod stdio;
 mod tcp;
 #[cfg(feature = "tls")]
 pub mod tls;
+#[cfg(feature = "tokio")]
+pub mod tokio_bridge;
 mod udp;
 mod unix;
 
 pub use {
     active::Active,
     addr::{Names, ToSocketAddrs},
+    lookup::lookup_host,
     packet::{Packet, Packets},
+    poll_stream::PollStream,
     tcp::{Accepted, Incoming, ReadHalf, TcpEvent, TcpListener, TcpStream, WriteHalf},
     udp::{UdpEvent, UdpSocket},
     unix::{UnixDatagram, UnixListener, UnixStream},

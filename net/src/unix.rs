@@ -47,7 +47,7 @@ const AGAIN: Duration = Duration::from_millis(2);
 /// # }).unwrap().unwrap();
 /// ```
 pub struct UnixListener {
-    io: Io<net::UnixListener>,
+    pub(crate) io: Io<net::UnixListener>,
 }
 
 impl UnixListener {

@@ -459,3 +459,26 @@ fn peers_of_the_standard_library_talk_to_processes() {
         client.join().expect("all was right");
     });
 }
+
+#[test]
+fn none_of_several_acceptors_is_forgotten() {
+    process(|mailbox: &mut Mailbox<u32>| {
+        let listener = std::sync::Arc::new(TcpListener::bind("127.0.0.1:0").expect("a port"));
+        let address = listener.local_addr().expect("it listens");
+        let me = mailbox.address();
+        // Each takes a few connections only: all of them are needed.
+        for number in 0..4 {
+            let listener = std::sync::Arc::clone(&listener);
+            engset_runtime::spawn(move || {
+                for _ in 0..5 {
+                    drop(listener.accept().expect("a connection"));
+                    me.send(number);
+                }
+            });
+        }
+        for _ in 0..20 {
+            drop(TcpStream::connect(address).expect("it listens"));
+            let _ = mailbox.message();
+        }
+    });
+}

@@ -366,16 +366,21 @@ pub(crate) fn try_send<M: Send + 'static>(to: Address<M>, message: M) -> Result<
     push(to, Envelope::message(message), None)
 }
 
-/// It waits for room until `deadline`.
+/// `wait`: until when it may wait for room.
 pub(crate) fn send_request<M: Send + 'static>(
     to: Address<M>,
     message: M,
     expiry: u32,
-    deadline: u64,
+    wait: Option<u64>,
 ) -> Result<(), SendError<M>> {
     let mut envelope = Envelope::message(message);
     envelope.set_tag(expiry);
-    push(to, envelope, Some(deadline))
+    push(to, envelope, wait)
+}
+
+/// Do senders wait for room in this mailbox?
+pub(crate) fn makes_wait(to: Pid) -> bool {
+    of(to).is_some_and(|bound| bound.limit.overflow == Overflow::Block)
 }
 
 /// `wait`: until when it may wait for room.

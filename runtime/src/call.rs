@@ -125,7 +125,7 @@ impl<T: Send + 'static> Reply<T> {
 
 impl<T> Reply<T> {
     #[inline]
-    fn new(caller: Pid, reference: u64) -> Self {
+    pub(crate) fn new(caller: Pid, reference: u64) -> Self {
         Reply { caller, reference: AtomicU64::new(reference), takes: PhantomData }
     }
 
@@ -278,7 +278,7 @@ impl<M: Send + 'static> Address<M> {
         let request = make(Reply::new(me, reference));
         current::await_still(tag_of(reference));
         if send::is_marked(self.pid()) {
-            match bound::send_request(self, request, hooks::expiry(start, deadline), deadline) {
+            match bound::send_request(self, request, hooks::expiry(start, deadline), Some(deadline)) {
                 Ok(()) => {}
                 Err(SendError::Dead(request)) => {
                     mem::drop(request);
@@ -324,7 +324,7 @@ impl<M: Send + 'static> Address<M> {
         timeout: Duration,
     ) -> Result<T, CallError> {
         let home = remote::home(self.pid().node());
-        let Some(waiter) = node::Waiter::new(home) else {
+        let Some((waiter, answer)) = node::Waiter::thread(home) else {
             return Err(CallError::Down(DownReason::NoConnection));
         };
         let reference = waiter.reference();
@@ -338,7 +338,7 @@ impl<M: Send + 'static> Address<M> {
             || send::signal(self.pid(), Signal::Demonitor { watcher: waiter.pid(), reference: watch });
         send::signal(self.pid(), Signal::Monitor { watcher: waiter.pid(), reference: watch });
         let sent = if send::is_marked(self.pid()) {
-            bound::send_request(self, request, expiry, u64::MAX)
+            bound::send_request(self, request, expiry, Some(u64::MAX))
         } else {
             let mut envelope = Envelope::message(request);
             envelope.set_tag(expiry);
@@ -355,7 +355,7 @@ impl<M: Send + 'static> Address<M> {
                 return Err(CallError::Refused(error.to_string()));
             }
         }
-        let result = match waiter.wait(timeout) {
+        let result = match node::wait_on_thread(&answer, timeout) {
             Ok(envelope) => open(envelope, reference).unwrap_or(Err(CallError::NoReply)),
             Err(mpsc::RecvTimeoutError::Timeout) => Err(CallError::Timeout(timeout)),
             Err(mpsc::RecvTimeoutError::Disconnected) => Err(CallError::Down(DownReason::NoConnection)),
@@ -400,12 +400,12 @@ fn signal_from_outside<T: Send + 'static>(
     timeout: Duration,
 ) -> Result<T, CallError> {
     let gone = || CallError::Down(DownReason::NoConnection);
-    let waiter = node::Waiter::new(callee.node()).ok_or_else(gone)?;
+    let (waiter, answer) = node::Waiter::thread(callee.node()).ok_or_else(gone)?;
     let reference = waiter.reference();
     let watch = MonitorRef(reference);
     send::signal(callee, Signal::Monitor { watcher: waiter.pid(), reference: watch });
     send::signal(callee, make(Reply::new(waiter.pid(), reference)));
-    let result = match waiter.wait(timeout) {
+    let result = match node::wait_on_thread(&answer, timeout) {
         Ok(envelope) => open(envelope, reference).unwrap_or(Err(CallError::NoReply)),
         Err(mpsc::RecvTimeoutError::Timeout) => Err(CallError::Timeout(timeout)),
         Err(mpsc::RecvTimeoutError::Disconnected) => Err(gone()),

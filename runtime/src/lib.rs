@@ -15,7 +15,8 @@
 //! | `names`, `timers`, `local`, `info` | as they say |
 //! | `resource`, `node_local`, `extension` | what goes with a process, what goes with a node |
 //! | [`remote`] | the seam to processes of nodes elsewhere |
-//! | `blocking`, `future`, `pause` | waiting for what is not a process |
+//! | `blocking`, [`future`], `pause` | waiting for what is not a process |
+//! | `call_async`, `inbox` | calls and messages for futures outside |
 //! | `node`, `config`, `run`, `report`, `observe` | nodes |
 //! | `catch` | taking a panic as a value |
 //!
@@ -31,6 +32,7 @@ mod blocking;
 mod bound;
 mod builder;
 mod call;
+mod call_async;
 mod catch;
 pub mod config;
 mod crash;
@@ -39,8 +41,9 @@ mod error;
 mod event;
 mod exit_rule;
 mod extension;
-mod future;
+pub mod future;
 mod hooks;
+mod inbox;
 mod info;
 mod local;
 mod mailbox;
@@ -71,6 +74,7 @@ pub use {
     bound::{Limit, Overflow},
     builder::{BuildError, Builder},
     call::{DEFAULT_CALL_TIMEOUT, Reply},
+    call_async::CallFuture,
     catch::catch,
     config::Config,
     crash::{CrashDetails, caught, report_caught},
@@ -81,6 +85,7 @@ pub use {
     event::{Down, Event, Exit, Item, MonitorRef, NodeDown, NodeUp, Received},
     extension::{Extension, ExtensionError, extension},
     future::block_on,
+    inbox::Inbox,
     info::{ProcessInfo, is_alive, mailbox_len, name_of, process_info, processes},
     local::ProcessLocal,
     mailbox::Mailbox,

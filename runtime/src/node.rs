@@ -9,6 +9,7 @@ use crate::{
     dead_letters::DeadLetters,
     error::{RunError, StartError},
     extension::Extensions,
+    future::Timekeeper,
     names::Names,
     node_local::NodeLocals,
     pid::Pid,
@@ -24,6 +25,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc,
     },
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -68,7 +70,8 @@ pub(crate) struct Inner {
     pub(crate) reports: Reports,
     pub(crate) dead_letters: DeadLetters,
     pub(crate) expired: AtomicUsize,
-    waiters: Mutex<HashMap<u64, mpsc::Sender<Envelope>>>,
+    pub(crate) timekeeper: Timekeeper,
+    waiters: Mutex<HashMap<u64, Answered>>,
 }
 
 impl Inner {
@@ -142,19 +145,36 @@ pub(crate) fn unique_outside() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// A thread that is no process, and waits for the answer to a call.
+/// Where an answer goes whose caller is no process.
+#[derive(Clone)]
+enum Answered {
+    Thread(mpsc::Sender<Envelope>),
+    Future(Arc<Slot>),
+}
+
+/// Who waits for the answer to a call, and is no process. It is entered at its node until it is dropped.
 pub(crate) struct Waiter {
     node: NodeId,
     reference: u64,
-    answer: mpsc::Receiver<Envelope>,
 }
 
 impl Waiter {
-    pub(crate) fn new(node: NodeId) -> Option<Self> {
+    fn enter(node: NodeId, answered: Answered) -> Option<Self> {
         let reference = unique_outside();
+        with_node(node, |inner| lock(&inner.waiters).insert(reference, answered))?;
+        Some(Waiter { node, reference })
+    }
+
+    /// A thread, which waits by [`wait_on_thread`].
+    pub(crate) fn thread(node: NodeId) -> Option<(Self, mpsc::Receiver<Envelope>)> {
         let (sender, answer) = mpsc::channel();
-        with_node(node, |inner| lock(&inner.waiters).insert(reference, sender))?;
-        Some(Waiter { node, reference, answer })
+        Some((Self::enter(node, Answered::Thread(sender))?, answer))
+    }
+
+    /// A future.
+    pub(crate) fn future(node: NodeId) -> Option<(Self, Arc<Slot>)> {
+        let slot = Arc::new(Slot::default());
+        Some((Self::enter(node, Answered::Future(Arc::clone(&slot)))?, slot))
     }
 
     pub(crate) fn reference(&self) -> u64 {
@@ -164,30 +184,91 @@ impl Waiter {
     pub(crate) fn pid(&self) -> Pid {
         Pid::outside(self.node, self.reference)
     }
+}
 
-    pub(crate) fn wait(&self, timeout: Duration) -> Result<Envelope, mpsc::RecvTimeoutError> {
-        if timeout == Duration::MAX {
-            return self.answer.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected);
-        }
-        self.answer.recv_timeout(timeout)
+pub(crate) fn wait_on_thread(
+    answer: &mpsc::Receiver<Envelope>,
+    timeout: Duration,
+) -> Result<Envelope, mpsc::RecvTimeoutError> {
+    if timeout == Duration::MAX {
+        return answer.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected);
     }
+    answer.recv_timeout(timeout)
 }
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        with_node(self.node, |inner| lock(&inner.waiters).remove(&self.reference));
+        // What is removed may hold an answer, and so a value of the user's: dropped without the lock.
+        let answered = with_node(self.node, |inner| lock(&inner.waiters).remove(&self.reference));
+        drop(answered);
     }
 }
 
-/// An answer for a thread that is no process.
+/// The place of an answer that a future waits for.
+#[derive(Default)]
+pub(crate) struct Slot(Mutex<Answer>);
+
+#[derive(Default)]
+struct Answer {
+    envelope: Option<Envelope>,
+    /// The node has stopped.
+    gone: bool,
+    waker: Option<Waker>,
+}
+
+impl Slot {
+    /// The first answer counts: behind it may come the end of the process that has given it.
+    fn set(&self, envelope: Option<Envelope>) {
+        let mut answer = lock(&self.0);
+        let surplus = match envelope {
+            None => {
+                answer.gone = true;
+                None
+            }
+            Some(envelope) if answer.envelope.is_none() => answer.envelope.replace(envelope),
+            Some(envelope) => Some(envelope),
+        };
+        let waker = answer.waker.take();
+        drop(answer);
+        if let Some(envelope) = surplus {
+            current::drop_outside(envelope);
+        }
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// The answer; `Err`: there will be none.
+    pub(crate) fn poll(&self, context: &Context<'_>) -> Poll<Result<Envelope, ()>> {
+        let mut answer = lock(&self.0);
+        if let Some(envelope) = answer.envelope.take() {
+            return Poll::Ready(Ok(envelope));
+        }
+        if answer.gone {
+            return Poll::Ready(Err(()));
+        }
+        let former = answer.waker.replace(context.waker().clone());
+        drop(answer);
+        drop(former);
+        Poll::Pending
+    }
+}
+
+/// An answer for a caller that is no process.
 pub(crate) fn answer_outside(caller: Pid, envelope: Envelope) {
     let Some(waiter) = caller.outside_waiter() else { return };
-    let sender = with_node(caller.node(), |inner| lock(&inner.waiters).get(&waiter).cloned());
-    match sender.flatten() {
+    let answered = with_node(caller.node(), |inner| lock(&inner.waiters).get(&waiter).cloned());
+    match answered.flatten() {
         // The waiter may have gone meanwhile: as too late as if it had gone before.
-        Some(sender) => drop(sender.send(envelope)),
+        Some(Answered::Thread(sender)) => drop(sender.send(envelope)),
+        Some(Answered::Future(slot)) => slot.set(Some(envelope)),
         None => current::drop_outside(envelope),
     }
+}
+
+/// A node of this OS process, by its number.
+pub(crate) fn find(id: NodeId) -> Option<Node> {
+    with_entry(id, |entry| Node { inner: Arc::clone(&entry.inner), scheduler: entry.scheduler.clone() })
 }
 
 /// A node that runs. Dropping the handle leaves it running; [`Node::stop`] ends it.
@@ -230,6 +311,7 @@ impl Node {
             config,
             dead_letters: DeadLetters::default(),
             expired: AtomicUsize::new(0),
+            timekeeper: Timekeeper::default(),
             waiters: Mutex::new(HashMap::new()),
         });
         crate::report::install_panic_hook();
@@ -242,8 +324,7 @@ impl Node {
     /// The node that the calling process lives on.
     #[must_use]
     pub fn current() -> Option<Node> {
-        let id = with_current(|inner| inner.id)?;
-        with_entry(id, |entry| Node { inner: Arc::clone(&entry.inner), scheduler: entry.scheduler.clone() })
+        find(with_current(|inner| inner.id)?)
     }
 
     /// Its number.
@@ -373,7 +454,12 @@ impl Node {
         let mut table = NODES.write().unwrap_or_else(PoisonError::into_inner);
         table.nodes.retain(|entry| entry.id != self.inner.id);
         drop(table);
-        lock(&self.inner.waiters).clear();
+        let waiters = std::mem::take(&mut *lock(&self.inner.waiters));
+        for answered in waiters.into_values() {
+            if let Answered::Future(slot) = answered {
+                slot.set(None);
+            }
+        }
         self.drop_extensions();
         ended
     }

@@ -52,6 +52,8 @@ pub(crate) struct Rare {
     /// Itself and its ancestors: what its children get. Made for the first child.
     pub(crate) lineage: Option<Arc<[Ancestor]>>,
     pub(crate) noted: Option<Box<crate::crash::Noted>>,
+    /// What the futures of this process wait for in time.
+    pub(crate) alarms: crate::future::Alarms,
 }
 
 /// The most ancestors that are recorded: the nearest ones. A chain of processes that each start the next must not

@@ -66,4 +66,5 @@
 //! * A `Mutex` is fine if it is held for a short time and never across a wait, a reduction point or a call of
 //!   unknown code. Otherwise its data want to be the state of a process.
 //! * [`run`](crate::run) within a process: an error, [`RunError::Nested`](crate::RunError::Nested).
-//! * `fork` without `exec`: the child has no workers. [`std::process::Command`] is fine, in `blocking`.
+//! * `fork` without `exec`: the child has no workers. [`std::process::Command`] is fine, in `blocking`;
+//!   [`process::Command`](crate::process::Command) needs no `blocking`, and kills the program with its owner.

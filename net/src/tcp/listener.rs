@@ -26,7 +26,7 @@ const SHORTAGE: (Duration, Duration) = (Duration::from_millis(5), Duration::from
 ///
 /// The [crate](crate) shows how it is used.
 pub struct TcpListener {
-    io: Io<mio::net::TcpListener>,
+    pub(crate) io: Io<mio::net::TcpListener>,
 }
 
 /// A connection, and who is at the other end.
