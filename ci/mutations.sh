@@ -22,12 +22,20 @@ for patch in "${patches[@]}"; do
     patch --quiet -d "$copy" -p1 <"$patch"
     # It must compile: a compiler's error is no test that notices.
     (cd "$copy" && bash -c "$test --no-run") >"$log" 2>&1 || { cat "$log" >&2; echo "$name: it does not compile" >&2; exit 1; }
-    if (cd "$copy" && timeout 300 bash -c "$test") >"$log" 2>&1; then
+    code=0
+    (cd "$copy" && timeout 300 bash -c "$test") >"$log" 2>&1 || code=$?
+    if [ "$code" -eq 0 ]; then
         echo "$name: NOT NOTICED by $test"
         missed+=("$name")
     else
         echo "$name: noticed by"
-        { grep -aE '^test .* \.\.\. FAILED' "$log" || echo "(a hang: given up after 300 s)"; } | sed 's/^test \(.*\) \.\.\. FAILED/  \1/' | sort -u | head -8
+        if [ "$code" -eq 124 ]; then
+            echo "  a hang: given up after 300 s"
+        else
+            # A model checker's panic may end its program before the test harness has a word.
+            { grep -aoE "^test .* \.\.\. FAILED" "$log" || grep -aoE "^thread '[^']+'.* panicked" "$log" || tail -1 "$log"; } |
+                sed -E "s/^test (.*) \.\.\. FAILED/  \1/; s/^thread '([^']+)'.*/  \1/" | sort -u | head -8
+        fi
     fi
     patch --quiet -R -d "$copy" -p1 <"$patch"
 done

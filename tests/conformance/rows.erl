@@ -8,7 +8,7 @@
 main() ->
     [play(Row, Run) || {Row, Run} <- [
         {"S1", fun s1/0}, {"S2", fun s2/0}, {"S2 busy", fun s2_busy/0}, {"S2 names", fun s2_names/0}, {"S3", fun s3/0},
-        {"S4", fun s4/0}, {"S5", fun s5/0}, {"S6", fun s6/0}, {"S7", fun s7/0}, {"S8", fun s8/0}, {"S9", fun s9/0},
+        {"S4", fun s4/0}, {"S4 crossing", fun s4_crossing/0}, {"S5", fun s5/0}, {"S6", fun s6/0}, {"S7", fun s7/0}, {"S8", fun s8/0}, {"S9", fun s9/0},
         {"S10", fun s10/0}, {"S12", fun s12/0}, {"S13", fun s13/0}, {"B1", fun b1/0}, {"B2", fun b2/0},
         {"B3", fun b3/0}, {"B4", fun b4/0}, {"B4 dynamic", fun b4_dynamic/0}, {"B5", fun b5/0}, {"B6", fun b6/0},
         {"B8", fun b8/0}, {"B9", fun b9/0}, {"B10", fun b10/0}]],
@@ -117,6 +117,21 @@ s4() ->
     link(dead()), line("linked to the dead: ~s", [drain()]),
     B = sleeper(), link(B), unlink(B), exit(B, boom), line("unlinked: ~s", [drain()]),
     C = sleeper(), link(C), unlink(C), link(C), exit(C, boom), line("unlinked and linked again: ~s", [drain()]).
+
+s4_crossing() ->
+    process_flag(trap_exit, true),
+    Me = self(),
+    Agreed = [begin
+        P = spawn(fun() -> Me ! ready, timer:sleep(4), link(Me), receive never -> ok end end),
+        receive ready -> ok end,
+        timer:sleep(Round div 2),
+        link(P), unlink(P), timer:sleep(?QUIET),
+        Has = fun(A, B) -> {links, L} = process_info(A, links), lists:member(B, L) end,
+        Same = Has(Me, P) =:= Has(P, Me),
+        exit(P, kill), drain(),
+        Same
+    end || Round <- lists:seq(0, 11)],
+    line("agreed in ~b of 12 rounds", [length([x || true <- Agreed])]).
 
 s5() ->
     monitor(process, dead()), line("of the dead: ~s", [drain()]),

@@ -126,6 +126,13 @@ pub(crate) const ROWS: &[Row] = &[
         ],
     ),
     far(
+        "S4 crossing",
+        "both sides of a link agree, also when requests cross",
+        s::s4_crossing,
+        Same,
+        &["agreed in 12 of 12 rounds"],
+    ),
+    far(
         "S5",
         "each monitor fires exactly once, and a flushed one leaves nothing",
         s::s5,

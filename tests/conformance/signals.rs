@@ -199,6 +199,33 @@ pub(crate) fn s4(stage: &mut Stage) {
     trap_exits(false);
 }
 
+/// A request to link that crosses an unlink must not leave half of a link: it would make the next `link` do nothing.
+pub(crate) fn s4_crossing(stage: &mut Stage) {
+    trap_exits(true);
+    let mut agreed = 0;
+    for round in 0..12_u32 {
+        let partner = stage.partner(|mut mailbox, tester| {
+            tester.send(Note::Pid(self_pid()));
+            sleep(4 * MS);
+            link(tester);
+            mailbox.message();
+        });
+        stage.next();
+        // Between nodes signals take up to 5 ms: in some rounds they cross.
+        sleep(round * MS / 2);
+        link(partner);
+        unlink(partner);
+        sleep(QUIET);
+        let here = engset::process_info(self_pid()).is_some_and(|info| info.links.contains(&partner.pid()));
+        let there = engset::process_info(partner).is_some_and(|info| info.links.contains(&self_pid()));
+        agreed += u32::from(here == there);
+        kill(partner);
+        stage.drain();
+    }
+    stage.line(format!("agreed in {agreed} of 12 rounds"));
+    trap_exits(false);
+}
+
 pub(crate) fn s5(stage: &mut Stage) {
     let dead = stage.dead();
     monitor(dead);
