@@ -197,6 +197,8 @@ pub fn register_mailbox<M: Send + 'static>(
 
 fn register_as(name: Arc<str>, message: Option<Message>) -> Result<(), NameError> {
     let me = self_pid();
+    // First: a loop of registrations that fail must end its slice, too; and a kill must not come between the table and what the process knows.
+    current::reduce(crate::reductions::price::OTHER);
     if current::is_ending() {
         // Its names have been released already: nobody would release this one.
         return Err(NameError::Dead { name: name.to_string() });
@@ -208,7 +210,6 @@ fn register_as(name: Arc<str>, message: Option<Message>) -> Result<(), NameError
         node::with_current(|node| node.tell(Seen::Named { pid: me, name: &name }));
         state::with(|state| state.rare().names.push((name, 0)));
     }
-    current::reduce(crate::reductions::price::OTHER);
     Ok(())
 }
 
@@ -223,6 +224,7 @@ fn register_as(name: Arc<str>, message: Option<Message>) -> Result<(), NameError
 /// Outside of a process.
 pub fn unregister(name: &str) -> Result<(), NameError> {
     let me = self_pid();
+    current::reduce(crate::reductions::price::OTHER);
     let had = state::with(|state| {
         let names = &mut state.rare().names;
         let at = names.iter().position(|(own, _)| &**own == name)?;
@@ -233,7 +235,6 @@ pub fn unregister(name: &str) -> Result<(), NameError> {
     }
     observe::touch(observe::NAMES);
     node::with_current(|node| node.names.release(name, me, 0));
-    current::reduce(crate::reductions::price::OTHER);
     Ok(())
 }
 
