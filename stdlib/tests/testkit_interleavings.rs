@@ -37,18 +37,16 @@ fn compare(program: fn() -> String) -> (Explored, u64, BTreeSet<String>) {
     } else {
         assert!(reduced.is_superset(&all), "{explored:?}: {reduced:?} against {all:?}");
     }
-    println!("{explored:?}, without reduction {every:?}, {} outcomes", all.len());
     (explored, every.schedules, reduced)
 }
 
 /// Who comes first in a mailbox.
 fn two_senders() -> String {
-    let text = gather(4, |to| {
+    gather(4, |to| {
         for name in ["a", "b"] {
             spawn(move || (1..=2).for_each(|number| to.send(format!("{name}{number}"))));
         }
-    });
-    text
+    })
 }
 
 /// Runs `start`, and receives so many texts.
@@ -61,8 +59,7 @@ fn gather(count: usize, start: impl FnOnce(Address<String>)) -> String {
     });
     start(collector);
     sleep(SECOND);
-    let text = result.lock().unwrap().clone().unwrap_or_else(|| "they wait".to_owned());
-    text
+    result.lock().unwrap().clone().unwrap_or_else(|| "they wait".to_owned())
 }
 
 #[test]
@@ -74,11 +71,10 @@ fn all_orders_of_messages_in_a_mailbox_are_tried() {
 
 /// The smallest program with two orders: all its schedules are tried in both ways.
 fn one_message_each() -> String {
-    let text = gather(2, |to| {
+    gather(2, |to| {
         spawn(move || to.send("a".to_owned()));
         to.send("b".to_owned());
-    });
-    text
+    })
 }
 
 #[test]
@@ -175,7 +171,7 @@ fn names_are_something_shared() {
 
 /// A process is killed while it sends, and watched.
 fn killed_in_the_middle() -> String {
-    let text = gather(1, |to| {
+    gather(1, |to| {
         let victim = spawn(move |mut mailbox: Mailbox<u32>| {
             let number = mailbox.message();
             to.send(format!("got {number}"));
@@ -189,8 +185,7 @@ fn killed_in_the_middle() -> String {
                 to.send("down".to_owned());
             }
         });
-    });
-    text
+    })
 }
 
 #[test]
@@ -289,7 +284,6 @@ fn a_deadlock_is_found_and_its_absence_shown() {
     let failure = Check::new().try_interleavings(|| philosophers(false)).unwrap_err();
     assert!(matches!(failure.cause.main(), Cause::Deadlock(_)), "{failure}");
     let explored = Check::new().max_schedules(5000).try_interleavings(|| philosophers(true)).unwrap();
-    println!("{explored:?}");
     assert!(explored.complete && explored.schedules > 2);
 }
 

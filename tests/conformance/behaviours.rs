@@ -128,7 +128,10 @@ pub(crate) fn b1(stage: &mut Stage) {
     }
 }
 
-fn strategies() -> [(&'static str, fn() -> SupervisorBuilder, usize); 3] {
+/// A name, how it is built, and how many lines a crash makes.
+type Case = (&'static str, fn() -> SupervisorBuilder, usize);
+
+fn strategies() -> [Case; 3] {
     [
         ("one_for_one", Supervisor::one_for_one, 2),
         ("one_for_all", Supervisor::one_for_all, 6),
