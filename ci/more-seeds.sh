@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Many more seeds than the tests take by default: conformance, semantics, distribution, the simulation of clusters. `ci/seeds.sh [SEEDS]`, 500 by
+# Many more seeds than the tests take by default: conformance, semantics, distribution, the simulation of clusters. `ci/more-seeds.sh [SEEDS]`, 500 by
 # default: 15 minutes on two cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
