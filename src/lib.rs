@@ -102,3 +102,4 @@ pub use engset_stdlib::testkit;
 
 pub mod guide;
 pub mod prelude;
+pub mod sim;

@@ -3,8 +3,8 @@
 mod support;
 
 use engset::{
-    Config, Mailbox, kill, link, monitor, preemptible, process_info, reduce, reductions_left, register,
-    self_pid, send_after, sleep, spawn, unlink, yield_now,
+    Builder, Config, Limit, Mailbox, Overflow, kill, link, monitor, preemptible, process_info, reduce,
+    reductions_left, register, self_pid, send_after, sleep, spawn, unlink, yield_now,
 };
 use std::time::Duration;
 use support::{both, threaded};
@@ -204,4 +204,37 @@ fn outside_of_a_process_reductions_are_nothing() {
     reduce(10);
     yield_now();
     assert_eq!(reductions_left(), 0);
+}
+
+#[test]
+fn what_is_refused_costs_as_much_as_what_is_done() {
+    threaded(one_worker(), |mailbox: Mailbox<u32>| {
+        let dead = spawn(|_: Mailbox<u32>| ());
+        sleep(Duration::from_millis(5));
+        assert_eq!(cost(|| dead.send(1)), 1, "send to the dead");
+        assert_eq!(cost(|| assert!(dead.try_send(1).is_err())), 1, "try_send to the dead");
+        for overflow in [Overflow::DropNewest, Overflow::Block] {
+            let limit = Limit::messages(1).overflow(overflow);
+            let full = Builder::new()
+                .mailbox(limit)
+                .spawn(|_: Mailbox<u32>| sleep(Duration::MAX))
+                .expect("a process");
+            full.send(1);
+            sleep(Duration::from_millis(5));
+            assert_eq!(cost(|| assert!(full.try_send(1).is_err())), 1, "try_send to one that is full");
+            if overflow == Overflow::DropNewest {
+                assert_eq!(cost(|| full.send(1)), 1, "send to one that is full");
+            }
+        }
+        let alias = engset::Alias::new(&mailbox);
+        assert_eq!(cost(|| alias.send(1)), 1, "send to an alias");
+        register("reductions").expect("it is free");
+        assert_eq!(cost(|| assert!(register("reductions").is_err())), 1, "register a name that is taken");
+        engset::unregister("reductions").expect("it is mine");
+        assert_eq!(
+            cost(|| assert!(engset::unregister("reductions").is_err())),
+            1,
+            "unregister a name of nobody"
+        );
+    });
 }

@@ -114,3 +114,38 @@ fn a_sleep_ends_also_if_a_signal_comes_at_the_same_moment() {
     });
     assert_eq!(result.expect("no sleep lasts for ever"), 300);
 }
+
+/// A send that a full mailbox, or a dead process, does not take cost no reduction: processes that send to one in a loop never ended their slice, and all
+/// others of their worker starved, the receiver first. Found by the overload program.
+#[test]
+fn senders_to_a_full_mailbox_or_to_the_dead_let_others_run() {
+    use engset::{Address, Builder, Limit, Overflow, Reply};
+    for overflow in [Overflow::DropNewest, Overflow::DropOldest, Overflow::KillReceiver] {
+        let scenario = move |_: Mailbox<()>| {
+            let limit = Limit::messages(10).overflow(overflow);
+            let slow = Builder::new().mailbox(limit).spawn(|_: Mailbox<u32>| sleep(Duration::MAX));
+            let slow: Address<u32> = slow.expect("a process");
+            let senders: Vec<_> = (0..3)
+                .map(|_| {
+                    spawn(move || {
+                        loop {
+                            slow.send(1);
+                        }
+                    })
+                })
+                .collect();
+            let echo = spawn(|mut mailbox: Mailbox<Reply<u32>>| {
+                loop {
+                    mailbox.message().send(1);
+                }
+            });
+            for _ in 0..3 {
+                assert_eq!(echo.call_timeout(|reply| reply, Duration::MAX), Ok(1));
+            }
+            senders.into_iter().for_each(kill);
+        };
+        // Without the watchdog, which would help in the end.
+        let config = engset::Config::new().stuck_after(Duration::from_secs(600));
+        support::both_with(config, Some(0), scenario);
+    }
+}

@@ -9,5 +9,7 @@
 pub mod compare;
 pub mod measure;
 pub mod options;
+pub mod overload;
 pub mod peers;
+pub mod soak;
 pub mod workloads;

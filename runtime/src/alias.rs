@@ -6,11 +6,12 @@ use crate::{
     call::fresh_reference,
     pid::{Address, Pid},
     process::self_pid,
+    reductions::price,
     send,
     signal::Signal,
     state,
 };
-use engset_scheduler::Envelope;
+use engset_scheduler::{Envelope, current};
 use std::{fmt, marker::PhantomData};
 
 /// A one-shot address: a message sent to it arrives if it is active then, and the first one ends it.
@@ -55,10 +56,11 @@ impl<M: Send + 'static> Alias<M> {
             match bound::make_room::<M>(self.pid, message, Some(u64::MAX)) {
                 Ok(reserved) => message = reserved,
                 // Dead, or its policy does not take it.
-                Err(_) => return,
+                Err(_) => return current::reduce(price::SEND),
             }
         }
         send::signal(self.pid, Signal::Aliased { alias: self.id, message });
+        current::reduce(price::SEND);
     }
 
     /// Ends it; only its own process can. False: it was not active any more.

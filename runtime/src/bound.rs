@@ -389,8 +389,9 @@ fn push<M: Send + 'static>(
     envelope: Envelope,
     wait: Option<u64>,
 ) -> Result<(), SendError<M>> {
-    let envelope = make_room(to.pid(), envelope, wait)?;
-    let result = send::envelope(to.pid(), envelope).map_err(send::dead);
+    let result = make_room(to.pid(), envelope, wait)
+        .and_then(|envelope| send::envelope(to.pid(), envelope).map_err(send::dead));
+    // Also if it was refused: a loop of refused sends must end its slice like any other.
     current::reduce(price::SEND);
     result
 }

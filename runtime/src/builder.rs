@@ -7,7 +7,7 @@ use crate::{
     event::MonitorRef,
     names::Message,
     node::{self, Node},
-    observe::Seen,
+    observe::{self, Seen},
     pid::Pid,
     process::{Entry, Once, try_self_pid},
     reductions::price,
@@ -320,7 +320,10 @@ impl Builder {
             node::with_current(|node| self.configure(node));
         }
         let reserved = match &self.name {
-            Some(name) => node::with_current(|node| node.names.reserve(name)).transpose()?.unwrap_or(0),
+            Some(name) => {
+                observe::touch(observe::NAMES);
+                node::with_current(|node| node.names.reserve(name)).transpose()?.unwrap_or(0)
+            }
             None => 0,
         };
         let settings = self.settings();

@@ -80,7 +80,9 @@ pub use {
     crash::{CrashDetails, caught, report_caught},
     dead_letters::DeadLetter,
     engset_macros::preemptible,
-    engset_scheduler::{Choice, Priority, Random, Script, WorkerMetrics, current::Activity, envelope_memory},
+    engset_scheduler::{
+        Choice, Guide, Priority, Random, Script, TaskId, WorkerMetrics, current::Activity, envelope_memory,
+    },
     error::{CallError, NameError, RunError, SendError, SpawnError, StartError, Undecodable},
     event::{Down, Event, Exit, Item, MonitorRef, NodeDown, NodeUp, Received},
     extension::{Extension, ExtensionError, extension},

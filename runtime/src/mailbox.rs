@@ -106,7 +106,7 @@ impl<M: Send + 'static> Mailbox<M> {
                         return Some(received);
                     }
                 }
-                Err(Miss::TimedOut | Miss::Ending | Miss::Other) => return None,
+                Err(Miss::TimedOut | Miss::Ending | Miss::Other) => return missed(),
                 Err(Miss::Stranger) => wrong_process(self.owner),
             }
         }
@@ -145,7 +145,7 @@ impl<M: Send + 'static> Mailbox<M> {
                 }
                 // An event is before it: it stays, so it takes a search.
                 Err(Miss::Other) => return self.search_message(deadline),
-                Err(Miss::TimedOut | Miss::Ending) => return None,
+                Err(Miss::TimedOut | Miss::Ending) => return missed(),
                 Err(Miss::Stranger) => wrong_process(self.owner),
             }
         }
@@ -217,7 +217,7 @@ impl<M: Send + 'static> Mailbox<M> {
                 }
             }
             if timed_out {
-                return None;
+                return missed();
             }
             match current::wait_for_more(&position, deadline) {
                 Wake::Ready | Wake::Poked => {}
@@ -233,6 +233,13 @@ impl<M: Send + 'static> Mailbox<M> {
             wrong_process(self.owner);
         }
     }
+}
+
+/// Nothing was there: who explores schedules must know.
+#[cold]
+fn missed<T>() -> Option<T> {
+    crate::observe::touch(crate::observe::MISSED);
+    None
 }
 
 /// Gives an envelope its type. `None`: it was a request whose caller has given up.

@@ -7,7 +7,7 @@
 use crate::{
     error::NameError,
     node,
-    observe::Seen,
+    observe::{self, Seen},
     pid::{Address, Pid},
     process::self_pid,
     state,
@@ -197,17 +197,19 @@ pub fn register_mailbox<M: Send + 'static>(
 
 fn register_as(name: Arc<str>, message: Option<Message>) -> Result<(), NameError> {
     let me = self_pid();
+    // First: a loop of registrations that fail must end its slice, too; and a kill must not come between the table and what the process knows.
+    current::reduce(crate::reductions::price::OTHER);
     if current::is_ending() {
         // Its names have been released already: nobody would release this one.
         return Err(NameError::Dead { name: name.to_string() });
     }
+    observe::touch(observe::NAMES);
     let result = node::with_current(|node| node.names.insert(&name, Entry::Process(me, message)));
     if let Some(result) = result {
         result?;
         node::with_current(|node| node.tell(Seen::Named { pid: me, name: &name }));
         state::with(|state| state.rare().names.push((name, 0)));
     }
-    current::reduce(crate::reductions::price::OTHER);
     Ok(())
 }
 
@@ -222,6 +224,7 @@ fn register_as(name: Arc<str>, message: Option<Message>) -> Result<(), NameError
 /// Outside of a process.
 pub fn unregister(name: &str) -> Result<(), NameError> {
     let me = self_pid();
+    current::reduce(crate::reductions::price::OTHER);
     let had = state::with(|state| {
         let names = &mut state.rare().names;
         let at = names.iter().position(|(own, _)| &**own == name)?;
@@ -230,8 +233,8 @@ pub fn unregister(name: &str) -> Result<(), NameError> {
     if had.flatten().is_none() {
         return Err(NameError::Unknown { name: name.to_owned() });
     }
+    observe::touch(observe::NAMES);
     node::with_current(|node| node.names.release(name, me, 0));
-    current::reduce(crate::reductions::price::OTHER);
     Ok(())
 }
 
@@ -239,6 +242,7 @@ pub fn unregister(name: &str) -> Result<(), NameError> {
 #[must_use]
 pub fn whereis(name: &str) -> Option<Pid> {
     current::reduce(crate::reductions::price::OTHER);
+    observe::touch(observe::NAMES);
     node::with_current(|node| node.names.find(name)).flatten().map(|(pid, _)| pid)
 }
 
@@ -249,6 +253,7 @@ pub fn whereis(name: &str) -> Option<Pid> {
 /// Nobody has the name, or who has it takes messages of another type (or did not say which).
 pub fn lookup<M: Send + 'static>(name: &str) -> Result<Address<M>, NameError> {
     current::reduce(crate::reductions::price::OTHER);
+    observe::touch(observe::NAMES);
     typed(name, node::with_current(|node| node.names.find(name)).flatten())
 }
 
@@ -279,6 +284,7 @@ pub fn send_named<M: Send + 'static>(name: &str, message: M) -> Result<(), NameE
 /// All names on the caller's node.
 #[must_use]
 pub fn registered() -> Vec<(Arc<str>, Pid)> {
+    observe::touch(observe::NAMES);
     node::with_current(|node| node.names.all()).unwrap_or_default()
 }
 

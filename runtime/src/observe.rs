@@ -83,6 +83,13 @@ pub enum Seen<'a> {
         /// Why.
         reason: &'a ExitReason,
     },
+    /// See [`touch`].
+    Touched {
+        /// By whom; `None`: a thread that is no process.
+        by: Option<Pid>,
+        /// What.
+        object: &'a str,
+    },
     /// See [`note`].
     Noted {
         /// Who says it; `None`: a thread that is no process.
@@ -201,6 +208,23 @@ pub fn observer() -> Option<Arc<dyn Observer>> {
 pub fn note(text: &str) {
     let by = crate::try_self_pid();
     node::with_current(|node| node.tell(Seen::Noted { by, text }));
+}
+
+/// The object that stands for all names of a node.
+pub(crate) const NAMES: &str = "engset.names";
+
+/// The object of a look into the process' own mailbox that ended with nothing.
+pub const MISSED: &str = "engset.mailbox";
+
+/// Tells the observer, if there is one, that the calling process uses something that others use too, and that does not travel in signals: an
+/// atomic, a lock, a table. Explorers of schedules must know (`testkit::interleavings`). Tables, registries, groups and names
+/// of the library say it themselves.
+pub fn touch(object: &str) {
+    node::with_current(|node| {
+        if node.config.get_observer().is_some() {
+            node.tell(Seen::Touched { by: crate::try_self_pid(), object });
+        }
+    });
 }
 
 /// Did the node's observer ask to be told? Then a text for [`note`] is worth its making.

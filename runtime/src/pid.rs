@@ -37,7 +37,9 @@ impl Pid {
     }
 
     #[inline(always)]
-    pub(crate) fn task(self) -> TaskId {
+    /// Its place in the table of its node, and which life in that place: what the scheduler knows it by. For tools.
+    #[must_use]
+    pub fn task(self) -> TaskId {
         TaskId::new(self.index, self.serial)
     }
 

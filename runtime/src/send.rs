@@ -128,7 +128,7 @@ impl<M: Send + 'static> Address<M> {
         let to = self.pid();
         match current::send_message(to.node().number(), to.task(), message) {
             Ok(()) => Ok(()),
-            Err(Unsent::Dead(message)) => Err(SendError::Dead(message)),
+            Err(Unsent::Dead(message)) => Err(found_dead(message)),
             Err(Unsent::Marked(message) | Unsent::Elsewhere(message)) => self.deliver_slowly(message),
         }
     }
@@ -148,6 +148,13 @@ impl<M: Send + 'static> Address<M> {
         current::reduce(price::SEND);
         result
     }
+}
+
+/// The receiver is dead. That costs as much as a send: a loop of sends to the dead must end its slice like any other.
+#[cold]
+fn found_dead<M>(message: M) -> SendError<M> {
+    current::reduce(price::SEND);
+    SendError::Dead(message)
 }
 
 /// What is known of a process that a send has found dead.

@@ -95,7 +95,7 @@ mod worker;
 #[cfg(not(loom))]
 pub use {
     body::OwnedBody,
-    choice::{Choice, Script},
+    choice::{Choice, Guide, Script},
     clock::Random,
     config::{Config, MAX_WORKERS, Priority, Settings},
     envelope::{Envelope, Kind},

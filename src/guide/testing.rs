@@ -75,7 +75,8 @@
 //! });
 //! ```
 //!
-//! For tiny programs [`exhaustive`](crate::testkit::exhaustive) tries all schedules up to a bound. Crashes, dead letters and log
+//! For tiny programs [`interleavings`](crate::testkit::interleavings()) tries all interleavings that matter, and
+//! [`exhaustive`](crate::testkit::exhaustive) all schedules up to a bound. Clusters with everything that happens to them: [`sim`](crate::sim). Crashes, dead letters and log
 //! events that belong to a test are expected; faults are planted at places with a name.
 //!
 //! # Virtual time

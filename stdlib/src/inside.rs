@@ -4,7 +4,7 @@
 //! waits for its turn, or is killed, with such a lock in its hands; and there is one at a time, so that there is no order of
 //! locks to keep.
 
-use engset_runtime::uninterrupted;
+use engset_runtime::{observe, uninterrupted};
 use std::cell::Cell;
 
 thread_local! {
@@ -30,6 +30,7 @@ pub(crate) fn inside<R>(f: impl FnOnce() -> R) -> R {
             "a closure that runs inside of a table has come back to a table, a registry or a scope of groups"
         );
         let _leave = Leave;
+        observe::touch("engset.inside");
         f()
     })
 }

@@ -5,6 +5,8 @@
 //! * Bytes arrive after a delay that the seed draws, in pieces that it cuts; in order, as TCP has it.
 //! * [`Simulation::cut`] stops them, in one direction or both: they arrive when it heals, or never. [`Simulation::reset`] breaks the
 //!   connections of two nodes; [`Simulation::crash`] ends a node without a word to others, [`Simulation::restart`] starts it anew.
+//! * [`Simulation::jump`] sets the clock of one node forward; [`Simulation::pause`] lets a node do nothing for a while, as a process does that the
+//!   system does not run: bytes for it arrive and wait, its timers are late.
 //!
 //! The same seed gives the same run.
 
@@ -303,6 +305,10 @@ pub struct Simulation {
     seed: u64,
     started: u64,
     members: BTreeMap<Name, Member>,
+    /// How far their clocks are ahead.
+    jumps: BTreeMap<Name, Duration>,
+    /// Until when they do nothing.
+    pauses: BTreeMap<Name, Duration>,
 }
 
 impl Simulation {
@@ -319,7 +325,14 @@ impl Simulation {
             arriving: Vec::new(),
             cuts: BTreeSet::new(),
         };
-        Simulation { net: Arc::new(Mutex::new(net)), seed, started: 0, members: BTreeMap::new() }
+        Simulation {
+            net: Arc::new(Mutex::new(net)),
+            seed,
+            started: 0,
+            members: BTreeMap::new(),
+            jumps: BTreeMap::new(),
+            pauses: BTreeMap::new(),
+        }
     }
 
     /// How long bytes take, from and to.
@@ -342,12 +355,26 @@ impl Simulation {
     ///
     /// As [`Simulation::start`].
     pub fn start_with(&mut self, config: Config, name: &str) -> Result<Member, SimulationError> {
+        self.start_node(engset_runtime::Config::new(), config, name)
+    }
+
+    /// The same with settings of the node, whose seed is the simulation's.
+    ///
+    /// # Errors
+    ///
+    /// As [`Simulation::start`].
+    pub fn start_node(
+        &mut self,
+        settings: engset_runtime::Config,
+        config: Config,
+        name: &str,
+    ) -> Result<Member, SimulationError> {
         self.started += 1;
         let seed = self.seed.wrapping_mul(31).wrapping_add(self.started);
-        let node = Node::start(engset_runtime::Config::new().seed(seed)).map_err(SimulationError::Start)?;
+        let node = Node::start(settings.seed(seed)).map_err(SimulationError::Start)?;
         let now = lock(&self.net).now;
-        node.advance_to(now);
         let name: Name = name.into();
+        node.advance_to(now + self.jumps.get(&name).copied().unwrap_or_default());
         let transport = SimTransport { net: Arc::clone(&self.net), name: Arc::clone(&name) };
         let config = config.creation(self.started);
         let distribution =
@@ -406,6 +433,42 @@ impl Simulation {
         wake.iter().for_each(|waker| waker());
     }
 
+    /// Sets the clock of a node forward, and with it its timers: it sees time jump. (Clocks that go back are not seen by it: its clock
+    /// is monotonic.) A restart does not set it back.
+    pub fn jump(&mut self, name: &str, by: Duration) {
+        let now = self.now();
+        let ahead = self.jumps.entry(name.into()).or_default();
+        *ahead += by;
+        if let Some(member) = self.members.get(name) {
+            member.node.advance_to(now + *ahead);
+        }
+    }
+
+    /// The node does nothing for so long.
+    pub fn pause(&mut self, name: &str, time: Duration) {
+        let end = self.now() + time;
+        self.pauses.insert(name.into(), end);
+    }
+
+    fn is_paused(&self, name: &Name, now: Duration) -> bool {
+        self.pauses.get(name).is_some_and(|end| now < *end)
+    }
+
+    /// When something happens on a node by itself, as the simulation counts time.
+    fn next_timer(&self, name: &Name, member: &Member) -> Option<Duration> {
+        let ahead = self.jumps.get(name).copied().unwrap_or_default();
+        let timer = member.node.next_timer().map(|time| time.saturating_sub(ahead));
+        match self.pauses.get(name) {
+            Some(end) if self.now() < *end => Some(timer.map_or(*end, |timer| timer.max(*end))),
+            _ => timer,
+        }
+    }
+
+    /// The nodes that run.
+    pub fn members(&self) -> impl Iterator<Item = (&str, &Member)> {
+        self.members.iter().map(|(name, member)| (&**name, member))
+    }
+
     /// The time.
     #[must_use]
     pub fn now(&self) -> Duration {
@@ -421,7 +484,7 @@ impl Simulation {
                 return true;
             }
             let arrival = lock(&self.net).next_arrival();
-            let timer = self.members.values().filter_map(|member| member.node.next_timer()).min();
+            let timer = self.members.iter().filter_map(|(name, member)| self.next_timer(name, member)).min();
             let Some(next) = [arrival, timer].into_iter().flatten().min().filter(|next| *next <= end) else {
                 self.pass_to(end);
                 self.settle();
@@ -439,8 +502,11 @@ impl Simulation {
     /// Until nothing can happen without time passing.
     fn settle(&mut self) {
         loop {
-            for member in self.members.values() {
-                member.node.run_ready();
+            let now = self.now();
+            for (name, member) in &self.members {
+                if !self.is_paused(name, now) {
+                    member.node.run_ready();
+                }
             }
             let (wake, opened) = {
                 let mut net = lock(&self.net);
@@ -458,7 +524,12 @@ impl Simulation {
         let mut net = lock(&self.net);
         net.now = net.now.max(time);
         drop(net);
-        self.members.values().for_each(|member| member.node.advance_to(time));
+        for (name, member) in &self.members {
+            // One that is paused sees the time when it goes on.
+            if !self.is_paused(name, time) {
+                member.node.advance_to(time + self.jumps.get(name).copied().unwrap_or_default());
+            }
+        }
     }
 }
 

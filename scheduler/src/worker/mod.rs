@@ -586,7 +586,11 @@ impl Worker {
             return unsafe {
                 self.queue.with(|queue| {
                     self.scripted.with(|scripted| match scripted {
-                        Some(scripted) => queue.pop_chosen(|among| scripted.choose(among)),
+                        Some(scripted) => queue.pop_chosen(|among| {
+                            let now = self.shared.clock.now();
+                            // Slots live as long as `shared`.
+                            scripted.choose(among, now, |entry| self.task_id(&*entry))
+                        }),
                         None => self.random.with(|random| queue.pop_any(random)),
                     })
                 })

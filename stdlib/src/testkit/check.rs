@@ -4,6 +4,7 @@
 //! at, in this order: how the process ended, what other processes crashed, dead letters, leaks.
 
 use super::{
+    explorer::Explorer,
     failure::{Cause, Failure, Waiting},
     log::Capture,
     recorder::{Crash, Recorder},
@@ -63,6 +64,8 @@ impl Default for Check {
 enum Mode {
     Seed(u64),
     Script(Arc<Script>),
+    /// By a script that the explorer chooses; it is told of all that happens.
+    Guided(Arc<Script>, Arc<Explorer>),
     Threads,
 }
 
@@ -72,6 +75,8 @@ enum Mode {
 pub struct Explored {
     /// Runs, each with another schedule.
     pub schedules: u64,
+    /// Runs that were given up in the middle, because another one is the same: of [`Check::interleavings`] only.
+    pub abandoned: u64,
     /// All within the bound; else the limit of schedules has ended it.
     pub complete: bool,
 }
@@ -277,11 +282,75 @@ impl Check {
                 schedules += 1;
                 let next = if replays { None } else { following(made) };
                 match next {
-                    None => return Ok(Explored { schedules, complete: true }),
+                    None => return Ok(Explored { schedules, abandoned: 0, complete: true }),
                     Some(_) if schedules >= self.max_schedules => {
-                        return Ok(Explored { schedules, complete: false });
+                        return Ok(Explored { schedules, abandoned: 0, complete: false });
                     }
                     Some(next) => plan = next,
+                }
+            }
+        })
+    }
+
+    /// Runs the test by all interleavings whose order matters: see [`interleavings`](super::interleavings).
+    ///
+    /// # Panics
+    ///
+    /// If it fails by one, with the command that repeats it; and if there are more schedules than may be.
+    #[track_caller]
+    pub fn interleavings(&self, test: impl Fn() + Send + Sync + 'static) -> Explored {
+        match self.try_interleavings(test) {
+            Err(failure) => failure.raise(),
+            Ok(explored) if explored.complete => explored,
+            Ok(explored) => panic!("more than {} schedules: a smaller test", explored.schedules),
+        }
+    }
+
+    /// The same with the failure as a value, and an end at [`max_schedules`](Check::max_schedules) without one.
+    ///
+    /// # Errors
+    ///
+    /// The first failure.
+    ///
+    /// # Panics
+    ///
+    /// If `ENGSET_SCHEDULE` is no schedule.
+    #[track_caller]
+    pub fn try_interleavings(
+        &self,
+        test: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Explored, Box<Failure>> {
+        if replay::schedule().is_some() {
+            // No bound, and only this one.
+            let all = Check { free_switches: true, ..self.clone() };
+            return all.try_exhaustive(u32::MAX, test);
+        }
+        let (at, test): (_, Arc<dyn Fn() + Send + Sync>) = (Location::caller(), Arc::new(test));
+        let capture = Capture::new();
+        let explorer = Arc::new(Explorer::default());
+        capture.on_this_thread(|| {
+            let (mut schedules, mut abandoned) = (0, 0);
+            loop {
+                let script = Script::guided(Arc::clone(&explorer) as _);
+                explorer.begin();
+                let mode = Mode::Guided(Arc::clone(&script), Arc::clone(&explorer));
+                let result = self.run(mode, &test, &capture);
+                let taken: Vec<u32> = script.made().iter().map(|choice| choice.taken).collect();
+                let schedule = Replay::Schedule(replay::abridged(&taken));
+                if explorer.is_abandoned() {
+                    abandoned += 1;
+                } else {
+                    result.map_err(|cause| Failure::new(cause, schedule.clone(), at, false))?;
+                    schedules += 1;
+                }
+                if explorer.has_diverged() {
+                    return Err(Failure::new((Cause::Diverged, String::new()), schedule, at, false));
+                }
+                if !explorer.advance() {
+                    return Ok(Explored { schedules, abandoned, complete: true });
+                }
+                if schedules + abandoned >= self.max_schedules {
+                    return Ok(Explored { schedules, abandoned, complete: false });
                 }
             }
         })
@@ -297,17 +366,21 @@ impl Check {
         let mut max_steps = self.max_steps;
         let seed = match &mode {
             Mode::Seed(seed) => *seed,
-            Mode::Script(_) | Mode::Threads => 0,
+            Mode::Script(_) | Mode::Guided(..) | Mode::Threads => 0,
         };
         config = match &mode {
             Mode::Seed(seed) => config.seed(*seed),
-            Mode::Script(script) => {
+            Mode::Script(script) | Mode::Guided(script, _) => {
                 max_steps = max_steps.min(100_000);
                 config.max_processes(SMALL).script(Arc::clone(script))
             }
             Mode::Threads => config,
         };
-        let recorder = Recorder::new(seed);
+        let explorer = match &mode {
+            Mode::Guided(_, explorer) => Some(Arc::clone(explorer)),
+            Mode::Seed(_) | Mode::Script(_) | Mode::Threads => None,
+        };
+        let recorder = Recorder::new(seed, explorer.clone());
         capture.begin();
         let node = Node::start(config.observer(Arc::clone(&recorder) as _))
             .map_err(|error| (Cause::Start(error.to_string()), String::new()))?;
@@ -320,11 +393,20 @@ impl Check {
             Err(error) => Err(Cause::Start(error.to_string())),
             Ok(_) => match &mode {
                 Mode::Threads => self.wait(&node, &recorder),
-                Mode::Seed(_) | Mode::Script(_) => self.drive(&node, &recorder, max_steps),
+                Mode::Seed(_) | Mode::Script(_) | Mode::Guided(..) => {
+                    self.drive(&node, &recorder, max_steps, explorer.as_deref())
+                }
             },
         };
-        if let Mode::Script(script) = &mode {
+        if let Mode::Script(script) | Mode::Guided(script, _) = &mode {
             script.close();
+        }
+        if let Some(explorer) = &explorer {
+            explorer.close();
+            if explorer.is_abandoned() {
+                let _ = node.stop();
+                return Ok(());
+            }
         }
         let result = result.and_then(|()| self.judge(&node, &recorder, &mode));
         // What cannot be stopped is in a native loop, and left to itself.
@@ -337,12 +419,30 @@ impl Check {
     }
 
     /// Systematic mode: until the test has ended.
-    fn drive(&self, node: &Node, recorder: &Recorder, max_steps: u64) -> Result<(), Cause> {
+    fn drive(
+        &self,
+        node: &Node,
+        recorder: &Recorder,
+        max_steps: u64,
+        explorer: Option<&Explorer>,
+    ) -> Result<(), Cause> {
         let steps = Cell::new(0);
+        let end = Cell::new(None);
         let is_over_the_limit = || steps.get() > max_steps || node.uptime() > self.max_time;
+        let is_over = || match explorer {
+            None => recorder.is_over(),
+            // What others can still do at that time belongs to it: whether one crashes must not depend on which of all equal
+            // schedules was tried.
+            Some(explorer) => {
+                if recorder.is_over() && end.get().is_none() {
+                    end.set(Some(node.uptime()));
+                }
+                explorer.is_abandoned() || end.get().is_some_and(|end| node.uptime() > end)
+            }
+        };
         let done = || {
             steps.set(steps.get() + 1);
-            recorder.is_over() || is_over_the_limit()
+            is_over() || is_over_the_limit()
         };
         let ran = node.run_until(done);
         if recorder.is_over() {
@@ -373,6 +473,17 @@ impl Check {
             None => return Err(Cause::Start("the test has not run".to_owned())),
         }
         let leaked = self.leaks.map(|grace| leaks(node, recorder, mode, grace)).unwrap_or_default();
+        self.judge_crashes(recorder)?;
+        if leaked.is_empty() { Ok(()) } else { Err(Cause::Leaks(leaked)) }
+    }
+
+    /// The first of the seeds, and how many.
+    pub(super) fn seed_range(&self) -> (u64, u64) {
+        (self.first_seed, self.seeds)
+    }
+
+    /// Crashes and dead letters.
+    pub(super) fn judge_crashes(&self, recorder: &Recorder) -> Result<(), Cause> {
         let notes = recorder.notes();
         let (crashed, dead) = (notes.crashes.len() as u64, notes.dead_letters.clone());
         drop(notes);
@@ -386,7 +497,7 @@ impl Check {
                 dead.into_iter().map(|(_, message)| trace::short(message)).collect(),
             ));
         }
-        if leaked.is_empty() { Ok(()) } else { Err(Cause::Leaks(leaked)) }
+        Ok(())
     }
 }
 
@@ -417,7 +528,7 @@ fn leaks(node: &Node, recorder: &Recorder, mode: &Mode, grace: Duration) -> Vec<
                 std::thread::sleep(pause);
             }
         }
-        Mode::Seed(_) | Mode::Script(_) => {
+        Mode::Seed(_) | Mode::Script(_) | Mode::Guided(..) => {
             // A process of the lowest priority ends the grace: all that can be done at its last moment has been done.
             let over = Arc::new(std::sync::atomic::AtomicBool::new(false));
             let mark = Arc::clone(&over);

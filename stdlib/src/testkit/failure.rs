@@ -45,6 +45,8 @@ pub enum Cause {
     /// The program does not do the same when its choices are the same: it depends on something that the runtime does not
     /// see (a clock, a random number, the order of a hash map, a thread).
     Diverged,
+    /// What a driver of its own ([`Check::try_runs`](super::Check::try_runs)) says.
+    Scenario(String),
     /// The node could not be started.
     Start(String),
     /// One of the others, with processes that have crashed meanwhile, unexpectedly or not.
@@ -124,6 +126,7 @@ impl fmt::Display for Cause {
                 "the run is another one though all choices are the same: the test depends on something that the \
                  runtime does not see",
             ),
+            Cause::Scenario(text) => f.write_str(text),
             Cause::Start(error) => write!(f, "the node does not start: {error}"),
             Cause::AndCrashes(cause, crashes) => {
                 write!(f, "{cause}\n crashed:")?;

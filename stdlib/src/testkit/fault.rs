@@ -99,8 +99,18 @@ pub fn crash_point(name: &str) {
 /// Outside of a run of the kit.
 #[track_caller]
 pub fn arm(name: &str, when: When) {
-    USED.store(true, Ordering::Relaxed);
-    super::recorder_here().notes().faults.armed.insert(name.to_owned(), when);
+    super::recorder_here().arm(name, when);
+}
+
+impl Recorder {
+    pub(super) fn arm(&self, name: &str, when: When) {
+        USED.store(true, Ordering::Relaxed);
+        self.notes().faults.armed.insert(name.to_owned(), when);
+    }
+
+    pub(super) fn disarm(&self, name: &str) {
+        self.notes().faults.armed.remove(name);
+    }
 }
 
 /// The place with this name does not go wrong any more, in this run.
@@ -110,7 +120,7 @@ pub fn arm(name: &str, when: When) {
 /// Outside of a run of the kit.
 #[track_caller]
 pub fn disarm(name: &str) {
-    super::recorder_here().notes().faults.armed.remove(name);
+    super::recorder_here().disarm(name);
 }
 
 /// How often the place with this name has been reached in this run, since something was armed for the first time.

@@ -25,7 +25,8 @@
 //! | for | take |
 //! |---|---|
 //! | a test under many interleavings, each of which can be repeated by its seed | [`systematic`] |
-//! | all interleavings of a tiny program | [`exhaustive`] |
+//! | all interleavings of a tiny program whose order matters | [`interleavings`] |
+//! | all schedules of a tiny program with few interruptions | [`exhaustive`] |
 //! | the same on threads; limits, leaks, crashes that may be | [`Check`] |
 //! | a process that the test plays | [`Probe`] |
 //! | crashes, dead letters, log events that belong to the test | [`expect_crash`], [`expect_dead_letters`], [`expect_log`] |
@@ -65,11 +66,13 @@
 
 mod check;
 mod expect;
+mod explorer;
 mod failure;
 pub(crate) mod fault;
 mod log;
 mod probe;
 mod recorder;
+mod recording;
 mod replay;
 mod trace;
 
@@ -81,9 +84,10 @@ pub use self::{
     log::expect_log,
     probe::Probe,
     recorder::Crash,
+    recording::Recording,
     replay::Replay,
 };
-pub use engset_runtime::observe::note;
+pub use engset_runtime::observe::{note, touch};
 
 use recorder::Recorder;
 use std::{sync::Arc, time::Duration};
@@ -125,7 +129,7 @@ pub fn systematic(seeds: u64, test: impl Fn() + Send + Sync + 'static) {
 ///
 /// A moment at which a process may be interrupted is a reduction point: after a send or a spawn, before a receive, at
 /// [`reduce`](engset_runtime::reduce). Timers fire only when nothing can run. No two schedules are the same, but schedules whose
-/// difference does not matter are all tried: there is no partial-order reduction.
+/// difference does not matter are all tried: [`interleavings`] leaves them out.
 ///
 /// ```
 /// use engset_runtime::{reduce, spawn};
@@ -157,6 +161,55 @@ pub fn systematic(seeds: u64, test: impl Fn() + Send + Sync + 'static) {
 #[track_caller]
 pub fn exhaustive(deviations: u32, test: impl Fn() + Send + Sync + 'static) -> Explored {
     Check::new().exhaustive(deviations, test)
+}
+
+/// Runs a test by all its interleavings, without a bound, but for those that differ only in the order of steps that have nothing to do
+/// with each other: partial-order reduction, as Concuerror does it for Erlang. What processes do between two reduction points is one step.
+/// Two steps are ordered if both touch the same mailbox, name, table, registry, group, or the same [`touch`]ed object. What a program shares in
+/// other ways (atomics, locks, statics) it must [`touch`], or interleavings are left out. With other conditions: [`Check::interleavings`].
+///
+/// A lost update, with a cell that is a process:
+///
+/// ```
+/// use engset_runtime::{Flow, Received, Reply, serve_with, spawn_monitor, Mailbox};
+/// use engset_stdlib::testkit::Check;
+///
+/// enum Cell { Get(Reply<u32>), Set(u32) }
+///
+/// fn two_increments() {
+///     let cell = serve_with(0, |value, received| {
+///         match received {
+///             Received::Message(Cell::Get(reply)) => reply.send(*value),
+///             Received::Message(Cell::Set(new)) => *value = new,
+///             Received::Event(_) => {}
+///         }
+///         Flow::Continue
+///     });
+///     let (_, waiting) = spawn_monitor(move |mut mailbox: Mailbox<()>| {
+///         for _ in 0..2 {
+///             spawn_monitor(move || {
+///                 let value = cell.call(Cell::Get).unwrap();
+///                 cell.send(Cell::Set(value + 1));
+///             });
+///         }
+///         for _ in 0..2 {
+///             mailbox.receive();
+///         }
+///         assert_eq!(cell.call(Cell::Get), Ok(2), "an update is lost");
+///     });
+///     # let _ = waiting;
+/// }
+///
+/// let failure = Check::new().try_interleavings(two_increments).unwrap_err();
+/// assert!(failure.to_string().contains("an update is lost"), "{failure}");
+/// ```
+///
+/// # Panics
+///
+/// If it fails by a schedule: with the command that repeats it. And if there are more than a million schedules.
+#[track_caller]
+pub fn interleavings(test: impl Fn() + Send + Sync + 'static) -> Explored {
+    Check::new().interleavings(test)
 }
 
 /// The recorder of this run.

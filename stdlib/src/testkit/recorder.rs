@@ -3,9 +3,9 @@
 //! It is called in the middle of the runtime, so it only notes; what a test expects is compared in the test's own
 //! process (`expect.rs`), or when the run has ended (`check.rs`).
 
-use super::{fault::Faults, trace};
+use super::{explorer::Explorer, fault::Faults, trace};
 use engset_runtime::{
-    ExitReason, Panic, Pid,
+    ExitReason, NodeId, Panic, Pid,
     observe::{self, Observer, Parcel, Seen},
 };
 use hashbrown::{HashMap, HashSet};
@@ -72,6 +72,7 @@ pub(super) struct Recorder {
     over: AtomicBool,
     notes: Mutex<Notes>,
     changed: Condvar,
+    explorer: Option<Arc<Explorer>>,
 }
 
 pub(super) struct Notes {
@@ -81,6 +82,8 @@ pub(super) struct Notes {
     pub(super) records: VecDeque<Record>,
     pub(super) forgotten: u64,
     pub(super) names: HashMap<Pid, String>,
+    /// Nodes that have names, if there are several.
+    pub(super) nodes: HashMap<NodeId, String>,
     pub(super) alive: HashSet<Pid>,
     /// Processes that belong to the kit.
     pub(super) own: HashSet<Pid>,
@@ -94,13 +97,15 @@ pub(super) struct Notes {
 }
 
 impl Recorder {
-    pub(super) fn new(seed: u64) -> Arc<Self> {
+    /// The explorer is told, too.
+    pub(super) fn new(seed: u64, explorer: Option<Arc<Explorer>>) -> Arc<Self> {
         let notes = Notes {
             first: None,
             first_end: None,
             records: VecDeque::new(),
             forgotten: 0,
             names: HashMap::new(),
+            nodes: HashMap::new(),
             alive: HashSet::new(),
             own: HashSet::new(),
             crashes: Vec::new(),
@@ -109,7 +114,12 @@ impl Recorder {
             dead_letter_count: 0,
             faults: Faults::new(seed),
         };
-        Arc::new(Recorder { over: AtomicBool::new(false), notes: Mutex::new(notes), changed: Condvar::new() })
+        Arc::new(Recorder {
+            over: AtomicBool::new(false),
+            notes: Mutex::new(notes),
+            changed: Condvar::new(),
+            explorer,
+        })
     }
 
     /// The recorder of the run that the calling process is a part of.
@@ -173,6 +183,9 @@ impl Notes {
 
 impl Observer for Recorder {
     fn observe(&self, at: Duration, seen: Seen<'_>) {
+        if let Some(explorer) = &self.explorer {
+            explorer.observe(&seen);
+        }
         let mut notes = self.notes();
         let fact = match seen {
             Seen::Spawned { by, pid } => {

@@ -2,7 +2,6 @@
 
 use super::recorder::{Fact, Notes, Record};
 use engset_runtime::{Pid, observe::Parcel};
-use hashbrown::HashMap;
 use std::fmt::Write;
 
 /// A process as the kit shows it. The node's number is left out: it is another one in each run.
@@ -12,6 +11,15 @@ pub(super) fn label(pid: Pid, name: Option<&str>) -> String {
     match name {
         Some(name) => format!("<{short} {name}"),
         None => format!("<{short}"),
+    }
+}
+
+/// The same with the name of its node, where several have names.
+fn show(pid: Pid, notes: &Notes) -> String {
+    let own = label(pid, notes.names.get(&pid).map(String::as_str));
+    match notes.nodes.get(&pid.node()) {
+        Some(node) => format!("{node}{own}"),
+        None => own,
     }
 }
 
@@ -42,7 +50,7 @@ pub(super) fn text(notes: &Notes) -> String {
         let _ = writeln!(text, "({} older lines are not kept)", notes.forgotten);
     }
     for record in &notes.records {
-        if let Some(line) = line(record, &notes.names) {
+        if let Some(line) = line(record, notes) {
             let millis = record.at.as_secs_f64() * 1000.0;
             let _ = writeln!(text, "{millis:>14.3} ms  {line}");
         }
@@ -53,8 +61,8 @@ pub(super) fn text(notes: &Notes) -> String {
 /// What a process has done last.
 pub(super) fn last_of(pid: Pid, notes: &Notes) -> Option<String> {
     notes.records.iter().rev().find(|record| actor(&record.fact) == Some(pid)).and_then(|record| {
-        let line = line(record, &notes.names)?;
-        let own = label(pid, notes.names.get(&pid).map(String::as_str));
+        let line = line(record, notes)?;
+        let own = show(pid, notes);
         Some(line.strip_prefix(&own).map_or(line.as_str(), str::trim_start).to_owned())
     })
 }
@@ -74,8 +82,9 @@ fn actor(fact: &Fact) -> Option<Pid> {
 }
 
 /// `None`: nothing that a reader wants to see.
-fn line(record: &Record, names: &HashMap<Pid, String>) -> Option<String> {
-    let show = |pid: &Pid| label(*pid, names.get(pid).map(String::as_str));
+fn line(record: &Record, notes: &Notes) -> Option<String> {
+    let names = &notes.names;
+    let show = |pid: &Pid| show(*pid, notes);
     let by = |pid: &Option<Pid>, otherwise: &str| pid.as_ref().map_or(otherwise.to_owned(), &show);
     let is_the_library_s = |pid: &Pid| names.get(pid).is_some_and(|name| name.starts_with("engset."));
     Some(match &record.fact {
@@ -87,12 +96,12 @@ fn line(record: &Record, names: &HashMap<Pid, String>) -> Option<String> {
             return None;
         }
         Fact::Sent { by: from, to, what } => {
-            format!("{} sends {} to {}", by(from, "(timer)"), parcel(what, names), show(to))
+            format!("{} sends {} to {}", by(from, "(timer)"), parcel(what, notes), show(to))
         }
         // Everything else is seen by what follows from it.
         Fact::Acted { pid, what: what @ Parcel::Exit(_) } => format!("{} is reached by {what}", show(pid)),
         Fact::Acted { .. } => return None,
-        Fact::Received { pid, what } => format!("{} receives {}", show(pid), parcel(what, names)),
+        Fact::Received { pid, what } => format!("{} receives {}", show(pid), parcel(what, notes)),
         Fact::DeadLetter { message } => format!("(dead letter) {}", short(message)),
         Fact::Crashed(crash) => crash.to_string(),
         Fact::Ended { pid, reason } => format!("{} ends: {reason}", show(pid)),
@@ -100,11 +109,11 @@ fn line(record: &Record, names: &HashMap<Pid, String>) -> Option<String> {
     })
 }
 
-fn parcel(what: &Parcel, names: &HashMap<Pid, String>) -> String {
+fn parcel(what: &Parcel, notes: &Notes) -> String {
     match what {
         Parcel::Message(name) => short(name),
         Parcel::Down(pid, reason) => {
-            format!("down of {}: {reason}", label(*pid, names.get(pid).map(String::as_str)))
+            format!("down of {}: {reason}", show(*pid, notes))
         }
         other => other.to_string(),
     }
