@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The fuzz targets for what comes from other nodes, a while each, from the corpus that is kept: no panic, no more memory than
-# agreed. 30 s for each of the three, or as many as the first argument says, and a minute or two to compile. Needs: a nightly
+# The fuzz targets for what comes from outside (other nodes, clients, configuration), a while each, from the corpus that is kept: no panic, no
+# more memory than agreed. 20 s for each of the six, or as many as the first argument says, and a minute or two to compile. Needs: a nightly
 # toolchain, g++.
 #
 # With `merge` as second argument it also keeps what it has found: the smallest inputs that reach the same code.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-seconds="${1:-30}" keep="${2:-}"
+seconds="${1:-20}" keep="${2:-}"
 host=x86_64-unknown-linux-gnu
 rustup run nightly rustc --version >/dev/null || { echo "fuzz: a nightly toolchain is missing" >&2; exit 1; }
 command -v g++ >/dev/null || { echo "fuzz: g++ is missing" >&2; exit 1; }
@@ -21,7 +21,7 @@ cargo +nightly build --quiet --release --manifest-path fuzz/Cargo.toml --target 
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-for target in frame handshake session; do
+for target in frame handshake session config redis codec; do
     program="$CARGO_TARGET_DIR/$host/release/$target" corpus="fuzz/corpus/$target"
     mkdir -p "$scratch/$target" "$corpus"
     echo "fuzz: $target, $seconds s, $(find "$corpus" -type f | wc -l) inputs"

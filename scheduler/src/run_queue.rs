@@ -103,6 +103,8 @@ pub(crate) struct RunQueue {
     next_number: u64,
     levels: [Level; LEVELS],
     normal_turns: u8,
+    /// Those in the two below.
+    new_count: usize,
     /// New tasks; the last one is next.
     new: VecDeque<Entry>,
     /// Those that were spawned since the last `pop`, in their order.
@@ -127,6 +129,7 @@ impl RunQueue {
             next_number: 0,
             levels: Default::default(),
             normal_turns: 0,
+            new_count: 0,
             new: VecDeque::new(),
             newest: Vec::new(),
             new_turns: 0,
@@ -138,7 +141,7 @@ impl RunQueue {
     /// New tasks that have not run yet.
     #[inline(always)]
     pub(crate) fn new_len(&self) -> usize {
-        self.new.len() + self.newest.len()
+        self.new_count
     }
 
     /// A normal task that was just spawned, without a stack.
@@ -146,6 +149,7 @@ impl RunQueue {
     pub(crate) fn push_new(&mut self, entry: Entry) {
         self.len += 1;
         self.fresh += 1;
+        self.new_count += 1;
         self.newest.push(entry);
     }
 
@@ -220,6 +224,7 @@ impl RunQueue {
         self.new_left -= 1;
         let next = self.new.pop_back()?;
         self.fresh -= 1;
+        self.new_count -= 1;
         self.new_turns += 1;
         if self.new_turns.is_multiple_of(AGING)
             && let Some(oldest) = self.new.pop_front()
@@ -227,6 +232,7 @@ impl RunQueue {
             // `push` counts it again.
             self.len -= 1;
             self.fresh -= 1;
+            self.new_count -= 1;
             self.push(oldest, NORMAL as u8, true);
         }
         if self.new_left == 0 || self.new.is_empty() {
@@ -342,6 +348,7 @@ impl RunQueue {
             while at < self.new.len() && out.len() < most {
                 if all || !tied(self.new[at]) {
                     out.extend(self.new.remove(at));
+                    self.new_count -= 1;
                 } else {
                     at += 1;
                 }

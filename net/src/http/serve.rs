@@ -32,7 +32,7 @@ const SHORTAGE: Duration = Duration::from_millis(50);
 /// Serves HTTP/1 with the default settings: [`Server`] has others.
 ///
 /// ```
-/// # engset_runtime::run(|| -> Result<(), Box<dyn std::error::Error>> {
+/// # engset_runtime::run(|| -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 /// use engset_net::{TcpListener, TcpStream, http};
 /// use hyper::{Request, Response, body::Incoming, service::service_fn};
 /// use std::{convert::Infallible, io::{Read, Write}, time::Duration};

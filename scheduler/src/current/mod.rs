@@ -225,9 +225,9 @@ pub fn spawn(
     let spawned = worker.spawn(seed);
     if worker.queue_len().is_multiple_of(32) {
         worker.level();
-    }
-    if worker.shared.idle.any() {
-        worker.share_work();
+        if worker.shared.idle.any() {
+            worker.share_work();
+        }
     }
     Some(spawned.map_err(|seed| {
         worker.drop_outside(seed);

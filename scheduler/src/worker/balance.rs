@@ -32,6 +32,8 @@ const PATIENCE: u64 = 200_000;
 const ENOUGH: usize = 64;
 /// For so many tasks a new one counts. Guess.
 const NEW_COUNTS: usize = 8;
+/// Short slices between two looks at whether there is work to share.
+const LOOKS: u32 = 8;
 /// Reductions of a slice up to which it is short.
 const SHORT: usize = 50;
 /// Reductions of a slice that count at most in the average: one long slice says little of the next ones.
@@ -101,6 +103,10 @@ impl Worker {
     #[cold]
     #[inline(never)]
     pub(crate) fn share_work(&self) {
+        // To look is dearer than a short slice: not after each.
+        if self.usage.get() < SHORT as i32 && !self.turn.get().is_multiple_of(LOOKS) {
+            return;
+        }
         if self.has_surplus() {
             self.give_to_idle(self.movable().div_ceil(2).min(MOST));
         }

@@ -3,8 +3,8 @@
 //! A run of envelopes for one task is gathered, and the runs for some tasks; each goes with one exchange (a long one
 //! as a bundle, `bundle.rs`). If that finds that the owner does not know yet, the task's token goes to the owner's inbox. Tokens for
 //! one worker are gathered too: all workers push into its inbox, so an exchange there is dear. The slot of a task
-//! that is owned elsewhere is in another core's cache: it is asked for when the first envelope for it is held back, and written when
-//! all goes.
+//! that is owned elsewhere is in another core's cache: when all goes, all slots are asked for before the first is written. (Not when
+//! the first envelope is held back: its owner would take the line back meanwhile.)
 //!
 //! 1. The outbox is flushed at the end of a long slice, after [`OLD`] short ones, when there is nothing to
 //!    run, before tasks are given away or settled, and by a rescuer. So what a task has sent is under way
@@ -34,7 +34,7 @@ const RUNS: usize = 32;
 /// Empty bundles that a worker keeps, of each kind: 66 KiB in all.
 pub(super) const KEEP_BUNDLES: usize = 64;
 /// Short slices after which all goes. Guess: a microsecond.
-const OLD: u32 = 32;
+const OLD: u32 = 16;
 
 /// What is held back (rule 1): runs of envelopes for one task each, and tokens for one worker.
 pub(crate) struct Outbox {
@@ -127,7 +127,6 @@ impl Worker {
                         outbox.close_run();
                     }
                     outbox.to = slot;
-                    prefetch_to_write(slot);
                 }
                 outbox.envelopes.push(envelope, serial);
                 outbox.envelopes.len() >= BUNDLE || outbox.runs.len() >= RUNS
@@ -169,6 +168,9 @@ impl Worker {
             self.outbox.with(|outbox| {
                 outbox.close_run();
                 let mut runs = mem::take(&mut outbox.runs);
+                for (to, _) in &runs {
+                    prefetch_to_write(*to);
+                }
                 for (to, run) in runs.drain(..) {
                     self.push_run(outbox, to, run);
                 }
