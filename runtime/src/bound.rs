@@ -425,7 +425,10 @@ pub(crate) fn make_room<M: Send + 'static>(
                     }
                 }
                 (Overflow::Block | Overflow::DropNewest, _) => return Err(full(envelope)),
-                (Overflow::DropOldest, _) if bound.force(&envelope) => return Ok(envelope),
+                (Overflow::DropOldest, _) if bound.force(&envelope) => {
+                    current::pay(price::FULL);
+                    return Ok(envelope);
+                }
                 (Overflow::DropOldest, _) => return Err(full(envelope)),
                 (Overflow::KillReceiver, _) => {
                     relations::exit(to, ExitReason::Kill);
@@ -437,5 +440,7 @@ pub(crate) fn make_room<M: Send + 'static>(
 }
 
 fn full<M: Send + 'static>(envelope: Envelope) -> SendError<M> {
+    // Who goes on sending to a full mailbox should not take the time of the others.
+    current::pay(price::FULL);
     SendError::Full(send::dead(envelope).into_message())
 }

@@ -3,6 +3,7 @@
 //! | what | reductions |
 //! |---|---|
 //! | send | 1, and the square of the number of 64s of messages that wait at the receiver, rounded down to a power of 4; at most 4097 |
+//! | send that finds a bounded mailbox full, and does not wait | 400 more |
 //! | receive, timer, link, monitor, exit, name, inspection | 1 |
 //! | spawn | 8 |
 //! | a function or loop iteration under [`preemptible`](crate::preemptible) | 1, or its `cost` |
@@ -14,6 +15,8 @@
 /// The price list.
 pub(crate) mod price {
     pub(crate) const SEND: i32 = 1;
+    /// A tenth of a slice.
+    pub(crate) const FULL: i32 = 400;
     pub(crate) const RECEIVE: i32 = 1;
     pub(crate) const SPAWN: i32 = 8;
     pub(crate) const OTHER: i32 = 1;

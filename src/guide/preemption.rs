@@ -7,6 +7,7 @@
 //! | what | reductions |
 //! |---|---|
 //! | send | 1, and the square of the number of 64s of messages that wait at the receiver (rounded down to a power of 4); 4097 at most: a slice |
+//! | send that finds a bounded mailbox full, and does not wait | 400 more |
 //! | receive, timer, link, monitor, exit, name, question | 1 |
 //! | spawn | 8 |
 //! | a function entry or an iteration under [`#[preemptible]`](macro@crate::preemptible) | 1, or its `cost` |

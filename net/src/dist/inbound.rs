@@ -369,7 +369,10 @@ impl Inbound<'_> {
     fn discard(&self, codec: &'static Codec, bytes: &[u8]) {
         if nesting::check(bytes, self.endpoint.nesting()).is_ok() {
             // Its callers have been told already, as far as they are known.
-            let _ = guarded(|| Ok(remote::discard(codec, bytes)));
+            let _ = guarded(|| {
+                remote::discard(codec, bytes);
+                Ok(())
+            });
         }
     }
 
