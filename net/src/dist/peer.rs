@@ -71,6 +71,19 @@ struct Peer {
     tick: Duration,
 }
 
+impl Drop for Peer {
+    /// The node stops, or somebody has killed the process. Link and channel know each other: the link lets go of its connection, or
+    /// neither would ever be freed, nor the socket closed.
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            // Who reads at this moment finds out by himself.
+            connection.channel.stop();
+            let up = self.link.lock().up.take();
+            drop(up);
+        }
+    }
+}
+
 /// Spawns it. In a process of the node.
 pub(crate) fn start(endpoint: Arc<Endpoint>, link: Arc<Link>) {
     let body = move |mailbox: Mailbox<PeerMessage>| {
