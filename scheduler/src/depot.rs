@@ -110,7 +110,7 @@ const CAPACITY: usize = 4 * MAGAZINE;
 /// A private stock of free cells. It belongs to one thread.
 pub(crate) struct Cache {
     /// The first `len` are free cells; the one given back last is last.
-    cells: Box<[Cell<*mut FreeCell>; CAPACITY]>,
+    cells: [Cell<*mut FreeCell>; CAPACITY],
     len: Cell<usize>,
     /// Cells of a new chunk that have never been used: the next one, and how many.
     fresh: Cell<*mut FreeCell>,
@@ -122,7 +122,7 @@ pub(crate) struct Cache {
 impl Cache {
     pub(crate) fn new() -> Self {
         Cache {
-            cells: Box::new([const { Cell::new(ptr::null_mut()) }; CAPACITY]),
+            cells: [const { Cell::new(ptr::null_mut()) }; CAPACITY],
             len: Cell::new(0),
             fresh: Cell::new(ptr::null_mut()),
             fresh_count: Cell::new(0),

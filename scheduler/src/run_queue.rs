@@ -214,15 +214,19 @@ impl RunQueue {
     /// A new one, if it is not the others' turn.
     #[inline(never)]
     fn pop_new(&mut self) -> Option<Entry> {
-        self.new.extend(self.newest.drain(..).rev());
         if self.front_number < self.others_before && !self.front.is_null() {
             return None;
         }
         if self.new_left == 0 {
-            self.new_left = self.new.len().max(NEW_IN_A_ROW);
+            self.new_left = self.new_count.max(NEW_IN_A_ROW);
         }
         self.new_left -= 1;
-        let next = self.new.pop_back()?;
+        let next = if self.newest.len() == 1 {
+            self.newest.pop()
+        } else {
+            self.new.extend(self.newest.drain(..).rev());
+            self.new.pop_back()
+        }?;
         self.fresh -= 1;
         self.new_count -= 1;
         self.new_turns += 1;
@@ -235,7 +239,7 @@ impl RunQueue {
             self.new_count -= 1;
             self.push(oldest, NORMAL as u8, true);
         }
-        if self.new_left == 0 || self.new.is_empty() {
+        if self.new_left == 0 || self.new_count == 0 {
             self.new_left = 0;
             self.others_before = self.next_number;
         }
