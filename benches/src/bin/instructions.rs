@@ -189,6 +189,10 @@ fn main() -> ExitCode {
         ["update", file] => update(Path::new(file)),
         ["print"] => count_all().map(|_| true),
         ["run", name, n] => run(name, n),
+        ["--help" | "-h"] => {
+            println!("{USAGE}");
+            Ok(true)
+        }
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

@@ -16,6 +16,7 @@
 //!
 //! On engset each connection is a process, and so is the counter behind `/visits`. SIGTERM ends it in good order.
 
+#![allow(clippy::print_stdout, reason = "the help is the output")]
 #![allow(unreachable_pub, reason = "a program: what is `pub` here is for its other modules")]
 
 mod app;
@@ -36,6 +37,17 @@ pub struct Options {
     polite: bool,
 }
 
+const USAGE: &str = "\
+Usage: http [--port N] [--workers N] [--hogs N] [--tokio [--polite]]
+
+Serves a few routes of axum, one process of engset for each connection.
+
+    --port N       on 127.0.0.1; 0: the system chooses one (default 8080)
+    --workers N    threads (default 2)
+    --hogs N       so many processes that compute all the time
+    --tokio        the same routes on tokio instead
+    --polite       with --tokio: the hogs yield each millisecond";
+
 fn options() -> Result<Options, lexopt::Error> {
     let mut options = Options { port: 8080, workers: 2, tokio: false, hogs: 0, polite: false };
     let mut parser = lexopt::Parser::from_env();
@@ -46,6 +58,10 @@ fn options() -> Result<Options, lexopt::Error> {
             Long("hogs") => options.hogs = parser.value()?.parse()?,
             Long("tokio") => options.tokio = true,
             Long("polite") => options.polite = true,
+            Long("help") | Short('h') => {
+                println!("{USAGE}");
+                std::process::exit(0);
+            }
             other => return Err(other.unexpected()),
         }
     }
@@ -56,7 +72,7 @@ fn main() -> ExitCode {
     let options = match options() {
         Ok(options) => options,
         Err(error) => {
-            eprintln!("http: {error}\nUsage: http [--port N] [--workers N] [--hogs N] [--tokio [--polite]]");
+            eprintln!("http: {error}\n{USAGE}");
             return ExitCode::from(2);
         }
     };
