@@ -2,6 +2,7 @@
 //!
 //! `ENGSET_SEEDS` says how many seeds (default 25), `ENGSET_SEED_ONLY` which one.
 
+#[path = "../net/tests/simulated/mod.rs"]
 mod simulated;
 
 use engset::{

@@ -1,5 +1,6 @@
 //! Supervisors whose children run on other nodes, when connections and nodes go and come back.
 
+#[path = "../net/tests/simulated/mod.rs"]
 mod simulated;
 
 use engset::{

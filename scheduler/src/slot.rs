@@ -21,8 +21,8 @@
 //! 3. Slots are never unmapped while a handle to the scheduler exists: a late push is a push to valid
 //!    memory, and the next point makes it harmless.
 //! 4. An envelope bears the low half of its receiver's serial. The owner compares when it moves it from
-//!    `remote` to the private list. Half is enough: whenever a task ends, `remote` is emptied, so what
-//!    is in it is at most one life old.
+//!    `remote` to the private list; a plain bundle bears it as a whole. Half is enough: whenever a task ends, `remote` is
+//!    emptied, so what is in it is at most one life old.
 
 use crate::{
     body::OwnedBody,

@@ -165,15 +165,28 @@ impl Channel {
         }
     }
 
+    /// The writer. `None`: somebody else writes, and looks again when he is done, for this leaves the mark. (Not only who pushes marks: an event
+    /// that makes room while another one gives up for want of it would be lost.)
+    fn writer(&self) -> Option<MutexGuard<'_, Writer>> {
+        for again in [false, true] {
+            match self.writer.try_lock() {
+                Ok(writer) => return Some(writer),
+                Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) if again => return None,
+                Err(TryLockError::WouldBlock) => {
+                    // Relaxed: ordered by the fence, which pairs with the one of `flush`.
+                    self.wanted.store(true, Ordering::Relaxed);
+                    fence(Ordering::SeqCst);
+                }
+            }
+        }
+        None
+    }
+
     /// Writes what there is to write, as far as there is room; not for long.
     pub(crate) fn flush(self: &Arc<Self>) {
         for _ in 0..WRITES {
-            let mut writer = match self.writer.try_lock() {
-                Ok(writer) => writer,
-                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                // He looks again.
-                Err(TryLockError::WouldBlock) => return,
-            };
+            let Some(mut writer) = self.writer() else { return };
             self.wanted.store(false, Ordering::Relaxed);
             if writer.failed {
                 return;
@@ -188,7 +201,7 @@ impl Channel {
             if let Err(error) = result {
                 return self.link.tell(PeerMessage::Broken(self.number, error));
             }
-            // Pairs with the one of `push`, who has marked before he has found the lock taken: one of the two sees the other.
+            // Pairs with the one of `writer`: who has found the lock taken has left a mark, or now finds it free.
             fence(Ordering::SeqCst);
             if !self.wanted.load(Ordering::Relaxed) {
                 return;

@@ -6,7 +6,7 @@
 //! that is owned elsewhere is in another core's cache: when all goes, all slots are asked for before the first is written. (Not when
 //! the first envelope is held back: its owner would take the line back meanwhile.)
 //!
-//! 1. The outbox is flushed at the end of a long slice, after [`OLD`] short ones, when there is nothing to
+//! 1. The outbox is flushed at the end of a slice that was long (by reductions, and by the clock), after [`OLD`] others, when there is nothing to
 //!    run, before tasks are given away or settled, and by a rescuer. So what a task has sent is under way
 //!    before the task can move, and it waits for some short slices at most.
 //! 2. Runs go in the order in which they were begun, so envelopes of one sender for one task keep theirs.
