@@ -18,6 +18,7 @@
 //! | `remote_queue` | pushes against takes; late mail against the next life of the slot |
 //! | `inbox` | a token against a worker that goes to sleep, or wakes for another reason |
 //! | `parker` | unpark before, during and after park |
+//! | `departure` | flushes against a task, or its sender, that is given away |
 //! | `owner` | a task (and its sender) that moves, against those who send to it |
 //! | `custody` | a worker that enters a section against a rescuer |
 //! | `exit_race` | a monitor's request against the end of its target |
@@ -41,6 +42,8 @@
 
 #[cfg(all(test, loom))]
 mod custody;
+#[cfg(all(test, loom))]
+mod departure;
 #[cfg(all(test, loom))]
 mod exit_race;
 #[cfg(all(test, loom))]

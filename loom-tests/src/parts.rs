@@ -1,5 +1,5 @@
 //! What surrounds the protocols, in miniature: envelopes, slots, workers, and the few lines of
-//! `scheduler/src/worker/{deliver,balance,control,mod}.rs` that combine them.
+//! `scheduler/src/worker/{deliver,outbox,arrivals,balance,control,mod}.rs` that combine them.
 //!
 //! 1. The protocols are the real ones. What is restated here keeps the order of the steps of the original.
 //! 2. Everything that the rules call private is a loom `UnsafeCell`: an access without a happens-before edge
@@ -14,6 +14,7 @@
 
 use engset_scheduler::{
     custody::{Custody, Rescue},
+    flushing::Flushing,
     inbox::{Inbox, Wake},
     owner::{Owner, Whose, WorkerId},
     parker::Parker,
@@ -205,6 +206,16 @@ impl Slot {
         self.owner.settle(me);
     }
 
+    fn address(&self) -> Option<WorkerId> {
+        self.pace.touch();
+        self.owner.address()
+    }
+
+    fn depart(&self, me: WorkerId) {
+        self.owner.depart(me);
+        self.pace.touch();
+    }
+
     fn give(&self, to: WorkerId) {
         self.owner.give(to);
         self.pace.touch();
@@ -248,12 +259,26 @@ impl Slot {
     }
 }
 
-/// A run that is held back (`deliver.rs`, rule 1).
+/// A run that is held back (`outbox.rs`, rule 1), oldest first.
 struct Outbox {
     to: usize,
-    newest: *mut Link,
-    oldest: *mut Link,
+    links: Vec<*mut Link>,
 }
+
+/// What goes into an inbox, marked as the real one is.
+#[repr(C)]
+struct Parcel {
+    link: Link,
+    to: usize,
+    links: UnsafeCell<Vec<*mut Link>>,
+    /// Loom complains when one is never opened.
+    _leak: loom::alloc::Track<()>,
+}
+
+const PARCEL: usize = 2;
+
+/// In place of a task's index, in an order.
+const NOTHING: u32 = u32::MAX;
 
 #[derive(Default)]
 struct WorkerPrivate {
@@ -266,6 +291,7 @@ pub(crate) struct Worker {
     pub(crate) inbox: Inbox,
     pub(crate) parker: Parker,
     pub(crate) custody: Custody,
+    flushing: Flushing,
     pace: Pace,
     control: Slot,
     private: UnsafeCell<WorkerPrivate>,
@@ -315,6 +341,7 @@ impl World {
                     inbox: Inbox::new(),
                     parker: Parker::new(),
                     custody: Custody::new(),
+                    flushing: Flushing::new(),
                     pace: Pace::new(),
                     control: Slot::new(usize::MAX, id),
                     private: UnsafeCell::new(WorkerPrivate::default()),
@@ -352,6 +379,7 @@ impl World {
                 self.settle(me, slot);
                 self.deliver(me, slot, link);
             }
+            Whose::Departing => unreachable!("nothing is sent while tasks are given"),
             Whose::Other(_) => self.hold_back(me, index, link),
         }
     }
@@ -386,20 +414,40 @@ impl World {
             self.flush(me);
         }
         self.worker(me).private(|private| match &mut private.outbox {
-            None => private.outbox = Some(Outbox { to: index, newest: link, oldest: link }),
-            Some(outbox) => {
-                // SAFETY: the envelope is ours until it is pushed.
-                unsafe { (*link).next.store(outbox.newest, Relaxed) };
-                outbox.newest = link;
-            }
+            None => private.outbox = Some(Outbox { to: index, links: vec![link] }),
+            Some(outbox) => outbox.links.push(link),
         });
     }
 
     /// `Worker::flush`.
     pub(crate) fn flush(&self, me: WorkerId) {
-        if let Some(run) = self.worker(me).private(|private| private.outbox.take()) {
-            self.push(&self.slots[run.to], run.newest, run.oldest);
+        let Some(run) = self.worker(me).private(|private| private.outbox.take()) else { return };
+        let slot = &self.slots[run.to];
+        self.worker(me).flushing.begin();
+        match slot.address() {
+            Some(owner) => self.push_parcel(run, owner),
+            None => run.links.into_iter().for_each(|link| self.push(slot, link, link)),
         }
+        self.worker(me).flushing.end();
+    }
+
+    fn push_parcel(&self, run: Outbox, owner: WorkerId) {
+        let parcel = Box::into_raw(Box::new(Parcel {
+            link: Link::new(),
+            to: run.to,
+            links: UnsafeCell::new(Vec::new()),
+            _leak: loom::alloc::Track::new(()),
+        }));
+        // SAFETY: it is ours, and was made a line above.
+        unsafe { (*parcel).links.with_mut(|links| *links = run.links) };
+        let link = parcel.cast::<Link>();
+        let worker = self.worker(owner);
+        // SAFETY: the parcel is the inbox' now; the mark is taken off before the link is used.
+        let pushed = unsafe { worker.inbox.push_run(link.map_addr(|address| address | PARCEL), link) };
+        if pushed == Wake::Unpark {
+            worker.parker.unpark();
+        }
+        worker.pace.touch();
     }
 
     fn push(&self, slot: &Slot, newest: *mut Link, oldest: *mut Link) {
@@ -445,26 +493,71 @@ impl World {
 
     /// `Worker::drain_inbox`.
     pub(crate) fn drain_inbox(&self, me: WorkerId) {
-        let mut token = self.worker(me).inbox.take();
-        while let Some(at) = NonNull::new(token) {
-            // SAFETY: the inbox gave it to us.
-            token = unsafe { at.as_ref() }.next.load(Relaxed);
+        while self.take_in_arrivals(me, false) && self.worker(me).has_tokens() {}
+    }
+
+    /// `Worker::take_in_arrivals`. True: a task has been adopted.
+    fn take_in_arrivals(&self, me: WorkerId, only_mail: bool) -> bool {
+        let mut adopted = false;
+        let mut links = Vec::new();
+        let mut link = self.worker(me).inbox.take();
+        while let Some(at) = NonNull::new(link) {
+            links.push(at);
+            // SAFETY: the inbox gave it to us; without the mark it is a link's address.
+            link = unsafe { &*at.as_ptr().map_addr(|address| address & !PARCEL) }.next.load(Relaxed);
+        }
+        for at in links.into_iter().rev() {
+            if at.addr().get() & PARCEL != 0 {
+                // SAFETY: `push_parcel` made it of a box.
+                let parcel = unsafe {
+                    Box::from_raw(at.as_ptr().map_addr(|address| address & !PARCEL).cast::<Parcel>())
+                };
+                // SAFETY: the box is ours; loom checks it.
+                let links = parcel.links.with_mut(|links| mem::take(unsafe { &mut *links }));
+                links.into_iter().for_each(|link| self.arrive(me, parcel.to, link));
+                continue;
+            }
             // SAFETY: tokens come from slots of this world.
             let slot = unsafe { Slot::of_token(at) };
             slot.use_link();
             if ptr::eq(slot, &raw const self.worker(me).control) {
-                self.obey(me);
+                if only_mail {
+                    self.pass_token(slot, me);
+                } else {
+                    adopted |= self.obey(me);
+                }
                 continue;
             }
             match slot.look(me) {
                 Whose::Mine => {}
                 Whose::Arriving => self.settle(me, slot),
+                Whose::Departing => {
+                    self.pass_token(slot, me);
+                    continue;
+                }
                 Whose::Other(owner) => {
                     self.pass_token(slot, owner);
                     continue;
                 }
             }
             self.drain_remote(me, slot, false);
+        }
+        adopted
+    }
+
+    /// `Worker::arrive`.
+    fn arrive(&self, me: WorkerId, index: usize, link: *mut Link) {
+        let slot = &self.slots[index];
+        let departing = match slot.look(me) {
+            Whose::Mine => false,
+            Whose::Departing => true,
+            other => panic!("mail for a task of {other:?}"),
+        };
+        if !departing && slot.has_links() {
+            self.drain_remote(me, slot, true);
+        }
+        for (_, payload) in open_run(link) {
+            self.put(me, slot, payload);
         }
     }
 
@@ -489,19 +582,36 @@ impl World {
         self.push(control, link, link);
     }
 
-    /// `Worker::obey`.
-    fn obey(&self, me: WorkerId) {
+    /// An order that asks for nothing.
+    pub(crate) fn order_nothing(&self, to: WorkerId) {
+        let control = &self.worker(to).control;
+        let link = seal(0, NOTHING);
+        self.push(control, link, link);
+    }
+
+    /// `Worker::obey`. True: a task has been adopted.
+    fn obey(&self, me: WorkerId) -> bool {
         let control = &self.worker(me).control;
         control.token_ends();
-        for (_, index) in open_run(control.remote.take()) {
-            self.adopt(me, index as usize);
+        let orders = open_run(control.remote.take());
+        let tasks: Vec<_> =
+            orders.iter().map(|(_, index)| *index).filter(|index| *index != NOTHING).collect();
+        for index in &tasks {
+            self.adopt(me, *index as usize);
         }
+        !tasks.is_empty()
     }
 
     /// `Worker::give`, of a task that is in no run queue.
     pub(crate) fn give(&self, me: WorkerId, index: usize, to: WorkerId) {
         self.flush(me);
         let slot = &self.slots[index];
+        slot.depart(me);
+        Flushing::mark();
+        for (_, other) in (1..).zip(&self.workers).filter(|(id, _)| *id != me) {
+            other.flushing.wait();
+        }
+        self.take_in_arrivals(me, true);
         // Its last touch.
         slot.private(|private| assert!(private.queued));
         slot.give(to);

@@ -9,10 +9,12 @@
 //! | `task` | what a task is to this crate; the seam to the crate above |
 //! | `envelope`, `depot` | what travels between tasks; where its memory comes from |
 //! | `slot`, `slab`, `owner` | a task's record; the table; whose it is |
-//! | `remote_queue`, `inbox`, `parker`, `custody` | the lock-free protocols (with `owner`, all of them) |
+//! | `remote_queue`, `inbox`, `parker`, `custody`, `flushing` | the lock-free protocols (with `owner`, all of them) |
+//! | `bundle`, `parcel`, `stock` | many messages under one link; used again |
 //! | `carrier`, `stack`, `overflow` | stacks: what runs on them, where they are, what if one is used up |
 //! | `worker` | the loop, delivery, waiting, timers, balance |
 //! | `watchdog`, `thread_clock` | the time limit of slices; stuck workers |
+//! | `home` | on which CPU a worker wakes up |
 //! | `driver` | the seam to sockets: what a worker waits in |
 //! | `clock`, `blocking`, `metrics`, `config` | as they say |
 //! | `scheduler`, `current` | the interface from outside, and from within a task |
@@ -28,6 +30,8 @@
 // Lock-free protocols; the loom models use them as they are.
 #[doc(hidden)]
 pub mod custody;
+#[doc(hidden)]
+pub mod flushing;
 #[doc(hidden)]
 pub mod inbox;
 #[doc(hidden)]
@@ -62,11 +66,15 @@ pub mod driver;
 #[cfg(not(loom))]
 mod envelope;
 #[cfg(not(loom))]
+mod home;
+#[cfg(not(loom))]
 mod metrics;
 #[cfg(not(loom))]
 mod overflow;
 #[cfg(not(loom))]
 mod own;
+#[cfg(not(loom))]
+mod parcel;
 #[cfg(not(loom))]
 mod run_queue;
 #[cfg(not(loom))]
@@ -78,6 +86,8 @@ mod slot;
 #[cfg(not(loom))]
 mod stack;
 #[cfg(not(loom))]
+mod stock;
+#[cfg(not(loom))]
 mod stopwatch;
 #[cfg(not(loom))]
 mod task;
@@ -85,8 +95,6 @@ mod task;
 mod thread_clock;
 #[cfg(not(loom))]
 mod timer_wheel;
-#[cfg(not(loom))]
-mod token_bundle;
 #[cfg(not(loom))]
 mod watchdog;
 #[cfg(not(loom))]

@@ -15,6 +15,7 @@
 use crate::{
     blocking::Pool,
     body::OwnedBody,
+    bundle::Bundle,
     clock::Clock,
     config::{Config, MAX_WORKERS, Settings},
     current,
@@ -24,10 +25,12 @@ use crate::{
     metrics::WorkerMetrics,
     overflow,
     owner::WorkerId,
+    parcel::Parcel,
     remote_queue::Push,
     slab::{MAX_TASKS, Slab},
     slot::Slot,
     stack::{self, GuardMode, StackClass, StackError, StackRegion},
+    stock::Stock,
     sync::{Mutex, lock},
     task::{Hooks, TaskId},
     watchdog::Watchdog,
@@ -70,6 +73,8 @@ pub(crate) struct Shared {
     pub(crate) watchdog: Watchdog,
     pub(crate) pool: Arc<Pool>,
     pub(crate) default_class: StackClass,
+    pub(crate) parcels: Stock<Parcel>,
+    pub(crate) bundles: Stock<Bundle>,
     /// Worker `n` is at `n - 1`.
     workers: Box<[OnceLock<Box<Worker>>]>,
     count: AtomicUsize,
@@ -220,6 +225,8 @@ impl Scheduler {
             watchdog: Watchdog::default(),
             pool: Pool::new(config.blocking_threads, config.blocking_keep, config.name.clone()),
             default_class,
+            parcels: Stock::new(),
+            bundles: Stock::new(),
             workers: (0..MAX_WORKERS).map(|_| OnceLock::new()).collect(),
             count: AtomicUsize::new(0),
             threads: Mutex::new(Vec::new()),
@@ -605,16 +612,16 @@ impl Shared {
         }
     }
 
-    /// Puts a run of tokens, which the caller holds, into a worker's inbox.
-    pub(crate) fn pass_tokens(
+    /// Puts a parcel into a worker's inbox.
+    pub(crate) fn push_mail(
         &self,
-        newest: *mut crate::remote_queue::Link,
-        oldest: *mut crate::remote_queue::Link,
+        marked: *mut crate::remote_queue::Link,
+        link: *mut crate::remote_queue::Link,
         to: WorkerId,
     ) {
         let Some(worker) = self.worker(to) else { return };
-        // SAFETY: the caller holds the tokens; slots stay mapped.
-        if unsafe { worker.public.inbox.push_run(newest, oldest) } == Wake::Unpark {
+        // SAFETY: `Parcel::into_link` made them of a parcel that is the inbox' now.
+        if unsafe { worker.public.inbox.push_run(marked, link) } == Wake::Unpark {
             worker.unpark();
         }
     }

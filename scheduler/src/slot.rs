@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | `serial` | all read; the owner writes | odd: a live task; even: free. Grows by one at each change |
 //! | `owner` | all read; the owner gives, the new owner settles | `owner.rs` |
-//! | `remote`, `ready` | all push; the owner takes | `remote_queue.rs`, `inbox.rs` |
+//! | `remote`, `ready` | all push; the owner takes | `remote_queue.rs`, `inbox.rs`; little used: mail goes by parcel (`owner.rs`, rule 4) |
 //! | `crowd` | all read; the owner writes | how long the queue is, roughly, for the price of a send; and the mark |
 //! | `queued` | all read; the owner writes | messages in the private lists, a hint to others |
 //! | the rest | the owner only | inside a runtime section (`custody.rs`) |
@@ -21,8 +21,8 @@
 //! 3. Slots are never unmapped while a handle to the scheduler exists: a late push is a push to valid
 //!    memory, and the next point makes it harmless.
 //! 4. An envelope bears the low half of its receiver's serial. The owner compares when it moves it from
-//!    `remote` to the private list; a plain bundle bears it as a whole. Half is enough: whenever a task ends, `remote` is
-//!    emptied, so what is in it is at most one life old.
+//!    `remote` or a parcel to the private list; a plain bundle bears it as a whole. Half is enough: whenever a task ends, `remote` is
+//!    emptied, so what is in it is at most one life old; and a parcel does not lie in an inbox for two thousand million lives.
 
 use crate::{
     body::OwnedBody,
@@ -186,6 +186,11 @@ impl Slot {
     pub(crate) unsafe fn of_token<'a>(token: NonNull<Link>) -> &'a Slot {
         // SAFETY: contract; rule 3.
         unsafe { &*token.as_ptr().cast_const().byte_sub(mem::offset_of!(Slot, ready)).cast::<Slot>() }
+    }
+
+    /// Where the line of a slot lies that its owner writes with each message; to ask for it, not to read it.
+    pub(crate) fn private_line(slot: *const Slot) -> *const u8 {
+        slot.cast::<u8>().wrapping_add(mem::offset_of!(Slot, outer))
     }
 
     /// The private half.
@@ -430,7 +435,8 @@ impl<'a> Private<'a> {
         let queued = self.0.queued.load(Ordering::Relaxed).wrapping_sub(1);
         self.0.queued.store(queued, Ordering::Relaxed);
         // Not as soon as it is below the limit: a queue may go up and down there.
-        if queued.is_multiple_of(CROWD) {
+        if queued.is_multiple_of(CROWD) && (queued > 0 || self.0.crowd.load(Ordering::Relaxed) & !MARKED != 0)
+        {
             self.count_crowd(queued);
         }
     }

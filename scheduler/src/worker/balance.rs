@@ -16,6 +16,7 @@
 
 use super::{Control, Worker};
 use crate::{
+    flushing::Flushing,
     owner::WorkerId,
     run_queue::Entry,
     slot::{NO_TIMER, Private, Slot},
@@ -244,14 +245,32 @@ impl Worker {
             if task.timer() != NO_TIMER {
                 self.disarm(task);
             }
-            slot.owner.give(to);
+            slot.owner.depart(self.id);
+        }
+        self.await_mail();
+        for &entry in &tasks {
+            self.slot_of(entry).owner.give(to);
         }
         self.shared.order(to, Control::Adopt(Batch(tasks)));
+    }
+
+    /// Takes in all that was sent to tasks of ours before they were marked (`owner.rs`, rule 5).
+    fn await_mail(&self) {
+        Flushing::mark();
+        for id in 1..=self.shared.worker_count() as WorkerId {
+            if id != self.id
+                && let Some(other) = self.shared.worker(id)
+            {
+                other.flushing.wait();
+            }
+        }
+        self.take_in_all_mail();
     }
 
     /// Takes in what was given to us.
     pub(super) fn adopt(&self, batch: Batch) {
         self.flush();
+        self.adopted.set(true);
         self.metrics.adopted.add(batch.0.len() as u64);
         for entry in batch.0 {
             let slot = self.slot_of(entry);

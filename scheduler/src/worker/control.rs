@@ -219,7 +219,7 @@ impl Worker {
             match slot.owner.look(self.id) {
                 Whose::Mine => {}
                 Whose::Arriving => self.settle(slot),
-                Whose::Other(_) => continue,
+                Whose::Departing | Whose::Other(_) => continue,
             }
             let task = self.private(slot);
             if task.state() == State::Free || task.has(DOOMED) {

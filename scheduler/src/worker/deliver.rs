@@ -1,11 +1,12 @@
 //! An envelope's way to its task.
 //!
 //! Same worker: straight into the private list, no atomic operation. Another worker: into the outbox (`outbox.rs`), from there
-//! into the task's remote queue, and the task's token into its owner's inbox; the owner moves it to the private list.
+//! in a parcel into the owner's inbox (`arrivals.rs`); the owner moves it to the private list. If the task is on the move, or the sender no worker: into
+//! the task's remote queue, and the task's token into its owner's inbox.
 //!
 //! A private push comes after what is in the remote queue (`owner.rs`: why order is kept).
 
-use super::{Worker, outbox::KEEP_BUNDLES};
+use super::Worker;
 use crate::{
     bundle::Bundle,
     envelope::{Envelope, Kind},
@@ -13,12 +14,8 @@ use crate::{
     remote_queue::Link,
     slot::{BUNDLED, DOOMED, ENDING, POKED, Private, SIGNALLED, Slot, State, TIMED_OUT},
     task::{Handled, TaskId},
-    token_bundle::TokenBundle,
 };
-use std::{
-    ptr::{self, NonNull},
-    sync::atomic::Ordering,
-};
+use std::{ptr::NonNull, sync::atomic::Ordering};
 
 /// The bundle in it, if it is one (`bundle.rs`, rule 1).
 #[inline(always)]
@@ -44,6 +41,7 @@ impl Worker {
                 self.settle(slot);
                 self.deliver(self.private(slot), envelope);
             }
+            Whose::Departing => self.put(self.private(slot), envelope),
             Whose::Other(_) => self.hold_back(slot, id.serial(), envelope),
         }
         Ok(())
@@ -74,6 +72,7 @@ impl Worker {
                 self.settle(slot);
                 self.deliver(self.private(slot), envelope);
             }
+            Whose::Departing => self.put(self.private(slot), envelope),
             Whose::Other(_) => self.hold_back(slot, serial, envelope),
         }
         if entered {
@@ -122,7 +121,7 @@ impl Worker {
                     self.enqueue(task);
                 }
             } else {
-                self.drop_outside(envelope);
+                self.dispose(self.task_id(task.slot()), envelope);
             }
             return;
         }
@@ -149,21 +148,26 @@ impl Worker {
             // SAFETY: `take` made the run ours. Relaxed: as in `reverse`.
             link = unsafe { at.as_ref() }.next.load(Ordering::Relaxed);
             // SAFETY: envelopes are all that is pushed to slots.
-            let envelope = unsafe { Envelope::from_link(at) };
-            match bundle_in(&envelope) {
-                None => self.take_over(task, envelope),
-                Some(bundle) if bundle.is_plain_for(task.slot().serial()) => {
-                    let (before, len) = (task.slot().queued(), bundle.len() as u32);
-                    task.push_bundle(envelope, len);
-                    if before < self.alarm && before + len >= self.alarm {
-                        self.shared.hooks.long_queue(self.task_id(task.slot()), before + len);
-                    }
-                    if matches!(task.state(), State::Idle | State::Waiting) {
-                        self.enqueue(task);
-                    }
+            self.unwrap(task, unsafe { Envelope::from_link(at) });
+        }
+    }
+
+    /// Takes what others have sent to a task of ours: an envelope, or a bundle of them.
+    #[inline(always)]
+    pub(super) fn unwrap(&self, task: Private<'_>, envelope: Envelope) {
+        match bundle_in(&envelope) {
+            None => self.take_over(task, envelope),
+            Some(bundle) if bundle.is_plain_for(task.slot().serial()) => {
+                let (before, len) = (task.slot().queued(), bundle.len() as u32);
+                task.push_bundle(envelope, len);
+                if before < self.alarm && before + len >= self.alarm {
+                    self.shared.hooks.long_queue(self.task_id(task.slot()), before + len);
                 }
-                Some(_) => self.unpack(envelope, |envelope| self.take_over(task, envelope)),
+                if matches!(task.state(), State::Idle | State::Waiting) {
+                    self.enqueue(task);
+                }
             }
+            Some(_) => self.unpack(envelope, |envelope| self.take_over(task, envelope)),
         }
     }
 
@@ -176,13 +180,7 @@ impl Worker {
         bundle.prefetch();
         bundle.drain().for_each(take);
         // SAFETY: `Worker` rule 1.
-        unsafe {
-            self.outbox.with(|outbox| {
-                if outbox.bundles.len() < KEEP_BUNDLES {
-                    outbox.bundles.push(bundle);
-                }
-            });
-        }
+        unsafe { self.outbox.with(|outbox| outbox.stock.give(&self.shared.bundles, bundle)) };
     }
 
     /// Moves the outer list, in which there is no signal, behind the inner one.
@@ -210,6 +208,9 @@ impl Worker {
     /// For an envelope whose receiver is dead.
     #[cold]
     pub(crate) fn dispose(&self, to: TaskId, envelope: Envelope) {
+        if self.only_mail.get() {
+            return self.keep_for_later(to, envelope);
+        }
         match envelope.kind() {
             Kind::Signal => self.shared.hooks.undeliverable(envelope),
             Kind::Message => {
@@ -220,68 +221,6 @@ impl Worker {
                 self.unpack(envelope, |envelope| self.dispose(to, envelope));
             }
             Kind::Event | Kind::Reply => self.drop_outside(envelope),
-        }
-    }
-
-    /// Sees to the tasks that have mail from outside.
-    #[inline(never)]
-    pub(crate) fn drain_inbox(&self) {
-        let mut token = self.public.inbox.take();
-        while let Some(at) = NonNull::new(token) {
-            // SAFETY: the inbox gave it to us.
-            if let Some(mut bundle) = unsafe { TokenBundle::from_link(at) } {
-                token = bundle.next();
-                bundle.prefetch();
-                for &slot in bundle.take() {
-                    // SAFETY: slots live as long as `shared`.
-                    self.see_to(unsafe { &*slot });
-                }
-                // SAFETY: `Worker` rule 1.
-                unsafe {
-                    self.outbox.with(|outbox| {
-                        if outbox.token_bundles.len() < KEEP_BUNDLES {
-                            outbox.token_bundles.push(bundle);
-                        }
-                    });
-                }
-                continue;
-            }
-            // Before the token's task is seen to: after that its link may be used again.
-            // SAFETY: the inbox gave it to us. Relaxed: acquired by `take`.
-            token = unsafe { at.as_ref() }.next.load(Ordering::Relaxed);
-            // SAFETY: tokens come from slots; slots stay mapped.
-            let slot = unsafe { Slot::of_token(at) };
-            if ptr::eq(slot, &raw const self.control) {
-                self.obey();
-            } else {
-                self.see_to(slot);
-            }
-        }
-    }
-
-    /// For who holds a slot's token: sees to its mail, or passes the token on.
-    fn see_to(&self, slot: &Slot) {
-        match slot.owner.look(self.id) {
-            Whose::Mine => {}
-            Whose::Arriving => self.settle(slot),
-            Whose::Other(owner) => return self.shared.pass_token(slot, owner),
-        }
-        self.drain_remote(self.private(slot), false);
-    }
-
-    /// Gives back what an inbox holds that nobody will look at any more.
-    pub(super) fn discard_tokens(&self) {
-        if !self.public.inbox.has_tokens() {
-            return;
-        }
-        let mut token = self.public.inbox.take();
-        while let Some(at) = NonNull::new(token) {
-            // SAFETY: the inbox gave it to us.
-            token = match unsafe { TokenBundle::from_link(at) } {
-                Some(bundle) => bundle.next(),
-                // SAFETY: slots stay mapped. Relaxed: acquired by `take`.
-                None => unsafe { at.as_ref() }.next.load(Ordering::Relaxed),
-            };
         }
     }
 
@@ -358,6 +297,7 @@ impl Worker {
     /// The next thing to receive, of the task that runs.
     #[inline(always)]
     pub(crate) fn next(&self, task: Private<'_>) -> Option<Envelope> {
+        let mut looked = false;
         loop {
             if task.has(SIGNALLED) {
                 self.act_on_signals(task);
@@ -379,15 +319,19 @@ impl Worker {
                 }
                 return Some(envelope);
             }
-            if !task.slot().remote.has_links() {
+            if task.slot().remote.has_links() {
+                self.drain_remote(task, true);
+            } else if looked || !self.take_in_mail() {
                 return None;
+            } else {
+                looked = true;
             }
-            self.drain_remote(task, true);
         }
     }
 
     /// Takes what others have sent to the running task, and lets its signals act.
     pub(crate) fn take_in(&self, slot: &Slot) {
+        self.take_in_mail();
         let task = self.private(slot);
         if slot.remote.has_links() {
             self.drain_remote(task, true);
@@ -409,6 +353,7 @@ impl Worker {
         position: &mut Option<NonNull<Link>>,
         wanted: &mut dyn FnMut(&Envelope) -> bool,
     ) -> Option<Envelope> {
+        self.take_in_mail();
         if task.slot().remote.has_links() {
             self.drain_remote(task, true);
         }

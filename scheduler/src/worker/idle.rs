@@ -58,7 +58,7 @@ impl Worker {
         };
         if self.public.inbox.try_sleep() {
             self.metrics.parked.add(1);
-            self.park(timeout);
+            self.home.sleep_in(|| self.park(timeout));
             self.public.inbox.awake();
             self.shared.watchdog.wake();
             self.fed_from_outside.set(self.poller.get().is_some() && !self.public.inbox.has_tokens());

@@ -3,8 +3,8 @@
 //! | file | idea |
 //! |---|---|
 //! | `mod.rs` | the loop: find a task, run it, see what became of it |
-//! | `deliver.rs` | an envelope's way: straight, or by remote queue and token, into the private lists |
-//! | `outbox.rs` | what is held back for tasks of other workers |
+//! | `deliver.rs` | an envelope's way into the private lists |
+//! | `outbox.rs`, `arrivals.rs` | what is held back for tasks of other workers; what has come from them |
 //! | `wait.rs` | what a running task does to wait, and how it comes back |
 //! | `idle.rs` | nothing to run: spin, then sleep; in systematic mode, let time pass |
 //! | `stacks.rs` | free carriers: taking, keeping, ending them |
@@ -21,6 +21,7 @@
 //! 4. `current` is the task whose slice it is. `subject` is set while the worker handles signals: hooks are
 //!    called for it, and else for the current task.
 
+mod arrivals;
 mod balance;
 mod control;
 mod deliver;
@@ -46,6 +47,8 @@ use crate::{
     depot::Cache,
     driver::Poller,
     envelope::Envelope,
+    flushing::Flushing,
+    home::Home,
     inbox::Inbox,
     metrics::Metrics,
     own::Own,
@@ -98,7 +101,7 @@ pub(crate) struct Worker {
     pub(crate) shared: SharedRef,
     /// `config.tag`, at hand.
     pub(crate) tag: u32,
-    /// There is something for `attend`: orders that were deferred, a successor, or the systematic mode.
+    /// There is something for `attend`: orders that were deferred, mail for dead tasks, a successor, or the systematic mode.
     attention: Cell<bool>,
     /// `config.queue_alarm`, at hand; the greatest number for never.
     alarm: u32,
@@ -107,6 +110,8 @@ pub(crate) struct Worker {
     /// `config.observed`, at hand.
     pub(crate) observed: bool,
     pub(crate) public: CachePadded<Public>,
+    /// Not there: it would travel with each push to the inbox.
+    pub(crate) flushing: CachePadded<Flushing>,
     /// Orders from outside come as envelopes to this slot, by token like all mail.
     pub(crate) control: Slot,
     /// What is left of the slice. The watchdog may write -1; the worker's own load, subtraction and
@@ -118,6 +123,7 @@ pub(crate) struct Worker {
     pub(crate) cells: Cache,
     pub(crate) metrics: Metrics,
     pub(crate) thread: ThreadClock,
+    home: Home,
     current: Cell<*const Slot>,
     subject: Cell<*const Slot>,
     carrier: Cell<*const Carrier>,
@@ -138,6 +144,11 @@ pub(crate) struct Worker {
     /// Carriers that tasks have kept.
     kept: Cell<usize>,
     outbox: Own<outbox::Outbox>,
+    arrivals: Own<arrivals::Arrivals>,
+    /// Since it was cleared last, tasks of others have become ours.
+    adopted: Cell<bool>,
+    /// Orders, and mail for dead tasks, wait (`arrivals.rs`, rule 2).
+    only_mail: Cell<bool>,
     /// Clock as last read, and how long ago that was.
     now: Cell<u64>,
     stopwatch: Stopwatch,
@@ -197,6 +208,7 @@ impl Worker {
                 tick: AtomicBool::new(false),
                 load: AtomicU32::new(0),
             }),
+            flushing: CachePadded::new(Flushing::new()),
             tag: shared.config.tag,
             attention: Cell::new(shared.systematic),
             alarm: if shared.config.queue_alarm == 0 { u32::MAX } else { shared.config.queue_alarm },
@@ -209,6 +221,7 @@ impl Worker {
             cells: Cache::new(),
             metrics: Metrics::default(),
             thread: ThreadClock::default(),
+            home: Home::new(usize::from(id) - 1, shared.config.workers),
             current: Cell::new(ptr::null()),
             subject: Cell::new(ptr::null()),
             carrier: Cell::new(ptr::null()),
@@ -223,6 +236,9 @@ impl Worker {
             stacks: Own::new(Vec::new()),
             kept: Cell::new(0),
             outbox: Own::new(outbox::Outbox::new()),
+            arrivals: Own::new(arrivals::Arrivals::new()),
+            adopted: Cell::new(false),
+            only_mail: Cell::new(false),
             now: Cell::new(now),
             stopwatch: Stopwatch::new(!shared.systematic),
             turn: Cell::new(0),
@@ -578,6 +594,7 @@ impl Worker {
     fn attend(&self) -> Option<Entry> {
         self.attention.set(self.shared.systematic || self.retire_to.get() != 0);
         self.obey_deferred();
+        self.dispose_of_late();
         if self.retire_to.get() != 0 {
             self.retire();
         }
@@ -727,7 +744,7 @@ impl Drop for Worker {
         for carrier in unsafe { self.free_carriers.with(std::mem::take) } {
             carrier.leak();
         }
-        self.discard_tokens();
+        self.discard_arrivals();
         while let Some(link) = NonNull::new(self.control.remote.take()) {
             let mut next = Some(link);
             while let Some(at) = next {

@@ -1,80 +1,48 @@
 //! What a worker holds back for tasks of other workers.
 //!
-//! A run of envelopes for one task is gathered, and the runs for some tasks; each goes with one exchange (a long one
-//! as a bundle, `bundle.rs`). If that finds that the owner does not know yet, the task's token goes to the owner's inbox. Tokens for
-//! one worker are gathered too: all workers push into its inbox, so an exchange there is dear. The slot of a task
-//! that is owned elsewhere is in another core's cache: when all goes, all slots are asked for before the first is written. (Not when
-//! the first envelope is held back: its owner would take the line back meanwhile.)
+//! A run of envelopes for one task is gathered (a long one becomes a bundle, `bundle.rs`), and the runs for some tasks, in a parcel for the
+//! worker that owns them all; if it turns out that they have several owners, they are dealt out into one for each. What is for a task on the move goes
+//! into its remote queue, and its token to the owner's inbox.
 //!
 //! 1. The outbox is flushed at the end of a slice that was long (by reductions, and by the clock), after [`OLD`] others, when there is nothing to
 //!    run, before tasks are given away or settled, and by a rescuer. So what a task has sent is under way
 //!    before the task can move, and it waits for some short slices at most.
-//! 2. Runs go in the order in which they were begun, so envelopes of one sender for one task keep theirs.
+//! 2. Runs go in the order in which they were begun, so envelopes of one sender for one task keep theirs. What goes into a remote queue
+//!    is pushed before the parcels are (`owner.rs`: why order is kept).
+//! 3. Owners are looked up, and all is pushed, within a flush (`flushing.rs`).
 
 use super::Worker;
 use crate::{
     bundle::{BUNDLE, Bundle},
-    depot::prefetch_to_write,
     envelope::{Envelope, Kind},
     owner::WorkerId,
-    remote_queue::{Link, Push},
+    parcel::{PARCEL, Parcel},
+    remote_queue::Push,
     slot::Slot,
-    token_bundle::{TOKENS, TokenBundle},
+    stock::{OwnStock, Stock},
 };
-use std::{
-    mem,
-    ptr::{self, NonNull},
-    sync::atomic::Ordering,
-};
+use std::{mem, ptr};
 
-/// Fewer envelopes, or tokens, go as links. Guess: a bundle costs the receiver two more cache misses, and saves it one each.
+/// Fewer envelopes go as they are. Guess: a bundle costs the receiver two more cache misses.
 const SHORT: usize = 4;
-/// Runs that are held back at most. Guess: the lines of their slots are in the nearest cache still.
-const RUNS: usize = 32;
-/// Empty bundles that a worker keeps, of each kind: 66 KiB in all.
-pub(super) const KEEP_BUNDLES: usize = 64;
+/// Envelopes in the parcel from which on it goes. Guess: the lines of their slots are in the nearest cache still.
+const ENOUGH: usize = 32;
+
+const _: () = assert!(ENOUGH + SHORT <= PARCEL);
 /// Short slices after which all goes. Guess: a microsecond.
 const OLD: u32 = 16;
 
-/// What is held back (rule 1): runs of envelopes for one task each, and tokens for one worker.
+/// What is held back (rule 1).
 pub(crate) struct Outbox {
     /// The task of the run that is being gathered.
     to: *const Slot,
     envelopes: Box<Bundle>,
     /// The runs before it.
-    runs: Vec<(*const Slot, Run)>,
-    worker: WorkerId,
-    tokens: Box<TokenBundle>,
+    parcel: Box<Parcel>,
     /// Empty ones.
-    #[expect(clippy::vec_box, reason = "they come and go as boxes")]
-    pub(super) bundles: Vec<Box<Bundle>>,
-    #[expect(clippy::vec_box, reason = "they come and go as boxes")]
-    pub(super) token_bundles: Vec<Box<TokenBundle>>,
+    pub(super) stock: OwnStock<Bundle>,
     /// Slices that have ended since the first one of all this was held back.
     slices: u32,
-}
-
-/// Links, newest first.
-#[derive(Clone, Copy)]
-struct Run {
-    newest: *mut Link,
-    oldest: *mut Link,
-}
-
-impl Run {
-    const EMPTY: Run = Run { newest: ptr::null_mut(), oldest: ptr::null_mut() };
-
-    /// The link must be the caller's.
-    #[inline(always)]
-    fn push(&mut self, link: NonNull<Link>) {
-        if self.newest.is_null() {
-            self.oldest = link.as_ptr();
-        } else {
-            // SAFETY: the link is ours until the run is pushed. Relaxed: published by that.
-            unsafe { link.as_ref() }.next.store(self.newest, Ordering::Relaxed);
-        }
-        self.newest = link.as_ptr();
-    }
 }
 
 impl Outbox {
@@ -82,33 +50,36 @@ impl Outbox {
         Outbox {
             to: ptr::null(),
             envelopes: Bundle::new(),
-            runs: Vec::with_capacity(RUNS),
-            worker: 0,
-            tokens: TokenBundle::new(),
-            bundles: Vec::new(),
-            token_bundles: Vec::new(),
+            parcel: Parcel::new(),
+            stock: OwnStock::new(),
             slices: 0,
         }
     }
 
     #[inline(always)]
     fn is_empty(&self) -> bool {
-        // A run is closed when another one is begun; tokens are left by a flush only for its own end.
+        // A run is closed when another one is begun, or when all goes.
         self.envelopes.len() == 0
     }
 
     /// The run that is being gathered is complete.
-    fn close_run(&mut self) {
-        let mut run = Run::EMPTY;
+    fn close_run(&mut self, stock: &Stock<Bundle>) {
         if self.envelopes.len() < SHORT {
-            self.envelopes.drain().for_each(|envelope| run.push(envelope.into_link()));
+            self.envelopes.drain().for_each(|envelope| self.parcel.push(self.to, envelope));
         } else {
-            let empty = self.bundles.pop().unwrap_or_else(Bundle::new);
-            run.push(Envelope::event(mem::replace(&mut self.envelopes, empty)).into_link());
+            let empty = self.stock.take(stock, Bundle::new);
+            self.parcel.push(self.to, Envelope::event(mem::replace(&mut self.envelopes, empty)));
         }
-        self.runs.push((self.to, run));
         self.to = ptr::null();
     }
+}
+
+/// The worker that owns all the tasks.
+fn common_owner(parcel: &Parcel) -> Option<WorkerId> {
+    // SAFETY: slots live as long as the scheduler.
+    let mut owners = parcel.slots().map(|slot| unsafe { &*slot }.owner.address());
+    let first = owners.next()?;
+    if owners.all(|owner| owner == first) { first } else { None }
 }
 
 impl Worker {
@@ -124,12 +95,12 @@ impl Worker {
                 }
                 if !ptr::eq(outbox.to, slot) {
                     if !outbox.is_empty() {
-                        outbox.close_run();
+                        outbox.close_run(&self.shared.bundles);
                     }
                     outbox.to = slot;
                 }
                 outbox.envelopes.push(envelope, serial);
-                outbox.envelopes.len() >= BUNDLE || outbox.runs.len() >= RUNS
+                outbox.envelopes.len() >= BUNDLE || outbox.parcel.len() >= ENOUGH
             })
         };
         if full || urgent {
@@ -163,52 +134,50 @@ impl Worker {
 
     #[inline(never)]
     fn flush_now(&self) {
+        let empty = self.empty_parcel();
         // SAFETY: `Worker` rule 1.
-        unsafe {
+        let parcel = unsafe {
             self.outbox.with(|outbox| {
-                outbox.close_run();
-                let mut runs = mem::take(&mut outbox.runs);
-                for (to, _) in &runs {
-                    prefetch_to_write(*to);
+                outbox.close_run(&self.shared.bundles);
+                mem::replace(&mut outbox.parcel, empty)
+            })
+        };
+        self.flushing.begin();
+        match common_owner(&parcel) {
+            Some(owner) => self.push_parcel(parcel, owner),
+            None => self.deal_out(parcel),
+        }
+        self.flushing.end();
+    }
+
+    /// To each worker its own; what has no owner now into the tasks' remote queues.
+    #[cold]
+    fn deal_out(&self, mut parcel: Box<Parcel>) {
+        let mut dealt: Vec<(WorkerId, Box<Parcel>)> = Vec::new();
+        while let Some((to, envelope)) = parcel.pop() {
+            // SAFETY: slots live as long as `shared`.
+            let slot = unsafe { &*to };
+            let Some(owner) = slot.owner.address() else {
+                let link = envelope.into_link().as_ptr();
+                // SAFETY: a run of one, ours; slots stay mapped.
+                if unsafe { slot.remote.push(link, link) } == Push::Notify {
+                    self.shared.notify(slot);
                 }
-                for (to, run) in runs.drain(..) {
-                    self.push_run(outbox, to, run);
-                }
-                outbox.runs = runs;
-                self.push_tokens(outbox);
+                continue;
+            };
+            let at = dealt.iter().position(|(worker, _)| *worker == owner).unwrap_or_else(|| {
+                dealt.push((owner, self.empty_parcel()));
+                dealt.len() - 1
             });
+            dealt[at].1.push(to, envelope);
+        }
+        for (owner, parcel) in dealt {
+            self.push_parcel(parcel, owner);
         }
     }
 
-    /// Pushes a run; its receiver's token, if it is ours then, is held back.
-    fn push_run(&self, outbox: &mut Outbox, to: *const Slot, run: Run) {
-        // SAFETY: slots live as long as `shared`.
-        let slot = unsafe { &*to };
-        // SAFETY: the run is ours, linked from newest to oldest; slots stay mapped.
-        if unsafe { slot.remote.push(run.newest, run.oldest) } == Push::Quiet {
-            return;
-        }
-        let owner = slot.owner.id();
-        if outbox.worker != owner || outbox.tokens.len() == TOKENS {
-            self.push_tokens(outbox);
-            outbox.worker = owner;
-        }
-        outbox.tokens.push(slot);
-    }
-
-    fn push_tokens(&self, outbox: &mut Outbox) {
-        let len = outbox.tokens.len();
-        if len >= SHORT {
-            let empty = outbox.token_bundles.pop().unwrap_or_else(TokenBundle::new);
-            let (marked, link) = mem::replace(&mut outbox.tokens, empty).into_link();
-            self.shared.pass_tokens(marked, link, outbox.worker);
-        } else if len > 0 {
-            let mut run = Run::EMPTY;
-            for &slot in outbox.tokens.take() {
-                // SAFETY: slots live as long as `shared`; a link in one is not null.
-                run.push(unsafe { NonNull::new_unchecked((*slot).token()) });
-            }
-            self.shared.pass_tokens(run.newest, run.oldest, outbox.worker);
-        }
+    fn push_parcel(&self, parcel: Box<Parcel>, owner: WorkerId) {
+        let (marked, link) = parcel.into_link();
+        self.shared.push_mail(marked, link, owner);
     }
 }
