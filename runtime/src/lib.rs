@@ -56,6 +56,7 @@ mod pid;
 mod process;
 mod reason;
 pub mod reductions;
+mod related;
 mod relations;
 pub mod remote;
 mod report;

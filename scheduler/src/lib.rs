@@ -42,6 +42,8 @@ pub mod sync;
 #[cfg(not(loom))]
 mod blocking;
 #[cfg(not(loom))]
+mod blocks;
+#[cfg(not(loom))]
 mod body;
 #[cfg(not(loom))]
 mod bundle;
@@ -62,11 +64,17 @@ pub mod driver;
 #[cfg(not(loom))]
 mod envelope;
 #[cfg(not(loom))]
+mod extension;
+#[cfg(not(loom))]
 mod metrics;
 #[cfg(not(loom))]
 mod overflow;
 #[cfg(not(loom))]
 mod own;
+#[cfg(not(loom))]
+mod place;
+#[cfg(not(loom))]
+mod region;
 #[cfg(not(loom))]
 mod run_queue;
 #[cfg(not(loom))]
@@ -99,6 +107,7 @@ pub use {
     clock::Random,
     config::{Config, MAX_WORKERS, Priority, Settings},
     envelope::{Envelope, Kind},
+    extension::Extension,
     metrics::WorkerMetrics,
     overflow::LabelBuf,
     scheduler::{Scheduler, SpawnError, StartError},

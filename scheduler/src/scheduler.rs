@@ -20,6 +20,7 @@ use crate::{
     current,
     custody::barrier,
     envelope::Envelope,
+    extension::Extension,
     inbox::Wake,
     metrics::WorkerMetrics,
     overflow,
@@ -34,7 +35,6 @@ use crate::{
     worker::{Control, IdleSet, Seed, Worker},
 };
 use std::{
-    any::Any,
     fmt, io,
     ptr::{self, NonNull},
     sync::{
@@ -248,7 +248,7 @@ impl Scheduler {
     pub fn spawn(
         &self,
         body: OwnedBody,
-        extension: Option<Box<dyn Any + Send>>,
+        extension: Option<Extension>,
         settings: Settings,
     ) -> Result<TaskId, SpawnError> {
         let class = self.shared.class_of(settings.stack_size)?;

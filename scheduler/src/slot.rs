@@ -28,11 +28,11 @@ use crate::{
     body::OwnedBody,
     carrier::Carrier,
     envelope::{Envelope, Kind, List},
+    extension::Extension,
     owner::{Owner, WorkerId},
     remote_queue::{Link, RemoteQueue},
 };
 use std::{
-    any::Any,
     cell::{Cell, UnsafeCell},
     mem,
     ptr::{self, NonNull},
@@ -92,7 +92,7 @@ pub(crate) struct Slot {
     timer: Cell<u32>,
     pub(crate) remote: RemoteQueue,
     ready: Link,
-    extension: UnsafeCell<Option<Box<dyn Any + Send>>>,
+    extension: UnsafeCell<Option<Extension>>,
     /// 0: waits for no reply. Odd: waits for the one with this tag (shifted left). Else: the reply.
     answer: Cell<usize>,
     deadline: Cell<u64>,
@@ -293,7 +293,7 @@ impl<'a> Private<'a> {
         unsafe { ptr::write(self.0.body.get(), Some(body)) }
     }
 
-    pub(crate) fn take_extension(self) -> Option<Box<dyn Any + Send>> {
+    pub(crate) fn take_extension(self) -> Option<Extension> {
         // SAFETY: rules 1 and 2.
         unsafe { (*self.0.extension.get()).take() }
     }
@@ -304,7 +304,7 @@ impl<'a> Private<'a> {
     }
 
     /// Puts it back. The field must be empty: what is there is not dropped here (rule 2).
-    pub(crate) fn put_extension(self, extension: Box<dyn Any + Send>) {
+    pub(crate) fn put_extension(self, extension: Extension) {
         // SAFETY: rules 1 and 2.
         let old = unsafe { (*self.0.extension.get()).replace(extension) };
         if old.is_some() {
@@ -492,7 +492,7 @@ impl<'a> Private<'a> {
     pub(crate) fn revive(
         self,
         body: OwnedBody,
-        extension: Option<Box<dyn Any + Send>>,
+        extension: Option<Extension>,
         priority: u8,
         class: u8,
         marked: bool,
