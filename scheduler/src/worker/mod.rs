@@ -38,7 +38,7 @@ pub(crate) use wait::{Uninterrupted, may_wait};
 
 use crate::{
     body::OwnedBody,
-    carrier::Carrier,
+    carrier::{Carrier, CarrierBox},
     choice::Scripted,
     clock::Random,
     current,
@@ -78,8 +78,6 @@ use timers::Timed;
 const CLOCK_INTERVAL: u32 = 32;
 /// A slice that has used more than this many reductions is a reason to look at the clock.
 const LONG_SLICE: i32 = 500;
-/// Carriers have a fixed address: their coroutines know it.
-type CarrierBox = Box<Carrier>;
 
 /// What others touch, on lines of their own.
 #[derive(Debug)]
@@ -135,6 +133,8 @@ pub(crate) struct Worker {
     free_carriers: Own<Vec<CarrierBox>>,
     /// Stacks of the default class that were taken from the region in a batch and not used yet.
     stacks: Own<Vec<Stack>>,
+    /// How many are taken next.
+    stack_batch: Cell<usize>,
     /// Carriers that tasks have kept.
     kept: Cell<usize>,
     outbox: Own<outbox::Outbox>,
@@ -221,6 +221,7 @@ impl Worker {
             free_slots: Own::new(Vec::new()),
             free_carriers: Own::new(Vec::new()),
             stacks: Own::new(Vec::new()),
+            stack_batch: Cell::new(0),
             kept: Cell::new(0),
             outbox: Own::new(outbox::Outbox::new()),
             now: Cell::new(now),
@@ -376,7 +377,7 @@ impl Worker {
         let mut carrier: *const Carrier = task.carrier();
         if carrier.is_null() {
             match self.take_carrier(StackClass(task.class())) {
-                Some(free) => carrier = Box::into_raw(free),
+                Some(free) => carrier = free.into_raw(),
                 None => {
                     // No stack to be had now: it waits until one is given back, here or by another worker.
                     self.metrics.no_stack.add(1);
@@ -391,7 +392,7 @@ impl Worker {
         }
         self.carrier.set(carrier);
         self.begin_slice(slot);
-        // SAFETY: carriers are boxes of ours that live until `finish` (`carrier.rs`, rule 4).
+        // SAFETY: carriers are ours and live until `finish` (`carrier.rs`, rule 4).
         let ended = unsafe { &*carrier }.resume();
         debug_assert!(!ended);
         self.carrier.set(ptr::null());
@@ -401,8 +402,8 @@ impl Worker {
                 ptr::null()
             }
             Parting::Free(next) => {
-                // SAFETY: it was made by `Box::into_raw`, and no task keeps it.
-                self.give_carrier(unsafe { Box::from_raw(carrier.cast_mut()) });
+                // SAFETY: it was made by `into_raw`, and no task keeps it.
+                self.give_carrier(unsafe { CarrierBox::from_raw(carrier) });
                 next
             }
         }
@@ -700,8 +701,8 @@ impl Worker {
             let carrier = task.carrier();
             if !carrier.is_null() {
                 task.set_carrier(ptr::null());
-                // SAFETY: made by `Box::into_raw`; the task that keeps it never runs again.
-                unsafe { Box::from_raw(carrier.cast_mut()) }.leak();
+                // SAFETY: made by `into_raw`; the task that keeps it never runs again.
+                unsafe { CarrierBox::from_raw(carrier) }.into_inner().leak();
             }
         }
     }
@@ -725,7 +726,7 @@ impl Drop for Worker {
         // stopped), their stacks are leaked, not unwound on a thread that may be another one.
         // SAFETY: exclusive.
         for carrier in unsafe { self.free_carriers.with(std::mem::take) } {
-            carrier.leak();
+            carrier.into_inner().leak();
         }
         self.discard_tokens();
         while let Some(link) = NonNull::new(self.control.remote.take()) {

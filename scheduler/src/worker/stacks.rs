@@ -3,17 +3,19 @@
 //! The latest that became free is used first: it is warm. Some are kept with their memory; what is beyond
 //! goes back to the region, and its memory to the system, many at a time, for that costs a system call.
 
-use super::{CarrierBox, Worker};
+use super::Worker;
 use crate::{
-    carrier::Carrier,
+    carrier::{Carrier, CarrierBox},
     stack::{StackClass, StackRegion},
 };
 
 /// Free carriers that a worker keeps, with the memory of their stacks: 4 to 8 MiB. Of those beyond twice this
 /// the memory goes back to the system. Guess: a few times what a second-level cache holds.
 const KEEP_CARRIERS: usize = 1024;
-/// Stacks taken from the region at a time: its lock is paid once for them.
-const STACK_BATCH: usize = 16;
+/// Stacks that a worker takes from the region at a time at first, and at most: it doubles. The region's lock and a system call
+/// are paid once for them; and as they lie side by side, so is giving their memory back.
+const FIRST_BATCH: usize = 8;
+const MOST_BATCH: usize = 128;
 
 impl Worker {
     pub(super) fn take_carrier(&self, class: StackClass) -> Option<CarrierBox> {
@@ -32,7 +34,9 @@ impl Worker {
             unsafe {
                 self.stacks.with(|stacks| {
                     if stacks.is_empty() {
-                        self.shared.stacks.take_batch(class, STACK_BATCH, stacks).ok()?;
+                        let batch = self.stack_batch.get().clamp(FIRST_BATCH, MOST_BATCH);
+                        self.stack_batch.set(2 * batch);
+                        self.shared.stacks.take_batch(class, batch, stacks).ok()?;
                     }
                     stacks.pop()
                 })
@@ -64,8 +68,9 @@ impl Worker {
             // With no current task its loop ends.
             let ended = carrier.resume();
             debug_assert!(ended);
-            stacks.extend(carrier.into_stack());
+            stacks.extend(carrier.into_inner().into_stack());
         }
         StackRegion::release_memory(&mut stacks);
+        self.shared.stacks.give_all(stacks);
     }
 }
