@@ -13,6 +13,10 @@
 //!    what kind of thing it is to the receiver. It is written once, with the payload.
 //! 3. Payloads are `Send`, so an envelope is.
 
+mod parcel;
+
+pub(crate) use parcel::Parcel;
+
 use crate::{current, depot::FreeCell, place::Place, remote_queue::Link};
 use std::{
     any::{Any, TypeId},
@@ -341,73 +345,6 @@ impl Drop for Envelope {
         }
     }
 }
-
-/// Words of a parcel's payload.
-const PARCEL_WORDS: usize = 3;
-
-/// A small message that is not on its way yet: what an envelope is without its cell. For timers: most of them are cancelled, and so
-/// never need one.
-///
-/// It owns its payload, which is `Send`, and described by `contents` as an envelope's (rule 2); it never lies elsewhere.
-pub(crate) struct Parcel {
-    contents: &'static Contents,
-    payload: MaybeUninit<[u64; PARCEL_WORDS]>,
-}
-
-// SAFETY: its payload is `Send`.
-unsafe impl Send for Parcel {}
-
-impl Parcel {
-    /// Is a message of this type small enough?
-    #[inline(always)]
-    pub(crate) const fn takes<T>() -> bool {
-        size_of::<T>() <= 8 * PARCEL_WORDS && align_of::<T>() <= align_of::<u64>()
-    }
-
-    /// A message of a type that it [takes](Self::takes).
-    #[inline(always)]
-    pub(crate) fn new<T: Send + 'static>(message: T) -> Self {
-        assert!(Self::takes::<T>());
-        let contents = Typed::<T, { Kind::Message as u8 }>::CONTENTS;
-        let mut parcel = Parcel { contents, payload: MaybeUninit::uninit() };
-        // SAFETY: it is large enough, and aligned.
-        unsafe { parcel.payload.as_mut_ptr().cast::<T>().write(message) };
-        parcel
-    }
-
-    /// Is there anything to do to drop it?
-    #[inline(always)]
-    pub(crate) fn needs_drop(&self) -> bool {
-        self.contents.needs_drop
-    }
-
-    /// The message, ready to be sent.
-    pub(crate) fn seal(self) -> Envelope {
-        let this = ManuallyDrop::new(self);
-        let raw = current::take_cell().cast::<Raw>();
-        // SAFETY: the cell is ours; as in `Envelope::new_in`, for what fits into a parcel is inline in an envelope. The payload is moved
-        // once, as `this` is not dropped.
-        unsafe {
-            let raw = raw.as_ptr();
-            (&raw mut (*raw).contents).write(this.contents);
-            (&raw mut (*raw).tag).write(0);
-            (&raw mut (*raw).payload).cast::<MaybeUninit<[u64; PARCEL_WORDS]>>().write(this.payload);
-        }
-        Envelope(raw)
-    }
-}
-
-impl Drop for Parcel {
-    #[inline]
-    fn drop(&mut self) {
-        if self.contents.needs_drop {
-            // SAFETY: the payload is of the type that `contents` is of, and dropped once.
-            unsafe { (self.contents.drop)(self.payload.as_mut_ptr().cast()) };
-        }
-    }
-}
-
-const _: () = assert!(8 * PARCEL_WORDS <= INLINE_SIZE);
 
 impl fmt::Debug for Envelope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,11 +7,12 @@
 //! | module | idea |
 //! |---|---|
 //! | `task` | what a task is to this crate; the seam to the crate above |
-//! | `envelope`, `depot` | what travels between tasks; where its memory comes from |
+//! | `envelope`, `depot`, `place` | what travels between tasks; where its memory comes from, and that of other small things |
 //! | `slot`, `slab`, `owner` | a task's record; the table; whose it is |
 //! | `remote_queue`, `inbox`, `parker`, `custody` | the lock-free protocols (with `owner`, all of them) |
 //! | `carrier`, `stack`, `overflow` | stacks: what runs on them, where they are, what if one is used up |
 //! | `worker` | the loop, delivery, waiting, timers, balance |
+//! | `timer_wheel`, `blocks`, `region` | a worker's timers; arrays that grow without moving; address space for them and for cells |
 //! | `watchdog`, `thread_clock` | the time limit of slices; stuck workers |
 //! | `driver` | the seam to sockets: what a worker waits in |
 //! | `clock`, `blocking`, `metrics`, `config` | as they say |

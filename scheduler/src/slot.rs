@@ -298,11 +298,6 @@ impl<'a> Private<'a> {
         unsafe { (*self.0.extension.get()).take() }
     }
 
-    pub(crate) fn has_extension(self) -> bool {
-        // SAFETY: rules 1 and 2.
-        unsafe { (*self.0.extension.get()).is_some() }
-    }
-
     /// Puts it back. The field must be empty: what is there is not dropped here (rule 2).
     pub(crate) fn put_extension(self, extension: Extension) {
         // SAFETY: rules 1 and 2.

@@ -21,15 +21,6 @@ pub fn with_extension<T: Send + 'static, R>(
     result
 }
 
-/// Has the task that a hook is called for an extension?
-#[inline]
-#[must_use]
-pub fn has_extension() -> bool {
-    Section::enter().is_some_and(|section| {
-        section.worker.subject().is_some_and(|slot| section.worker.private(slot).has_extension())
-    })
-}
-
 /// The extension, if there is one.
 #[inline]
 pub fn with_existing_extension<T: Send + 'static, R>(f: impl FnOnce(&mut T) -> R) -> Option<R> {

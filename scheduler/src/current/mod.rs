@@ -14,8 +14,7 @@ pub use crate::worker::Wake;
 pub(crate) use reductions::used_up;
 pub use {
     hooks::{
-        Activity, activity, close_mailbox, drop_outside, has_extension, outside, with_existing_extension,
-        with_extension,
+        Activity, activity, close_mailbox, drop_outside, outside, with_existing_extension, with_extension,
     },
     reductions::{is_used_up, pay, reduce, reductions_left, uninterrupted, yield_now},
     reply::{await_reply, await_still, cancel_reply, wait_reply},

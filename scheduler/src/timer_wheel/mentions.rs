@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 
 /// Mentions of a chunk.
 const CHUNK: usize = 64;
+/// Chunks for which an empty list keeps places.
+const FEW_CHUNKS: usize = 8;
 /// Unused chunks that are kept.
 const SPARE: usize = 32;
 
@@ -69,8 +71,12 @@ impl Mentions {
     }
 
     pub(super) fn clear(&mut self, spare: &mut Spare) {
-        self.chunks.drain(..).for_each(|chunk| spare.give(Some(chunk)));
-        *self = Mentions::EMPTY;
+        // One stays: a list that is used now and then calls no allocator.
+        while self.chunks.len() > 1 {
+            spare.give(self.chunks.pop_back());
+        }
+        self.chunks.shrink_to(FEW_CHUNKS);
+        (self.start, self.end) = (0, 0);
     }
 
     /// Removes those that `keep` refuses; the others stay in their order. `announce` gets each mention some time before `keep`.

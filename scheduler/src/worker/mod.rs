@@ -64,7 +64,7 @@ use crate::{
 use crossbeam_utils::CachePadded;
 use std::{
     cell::Cell,
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
     ptr::{self, NonNull},
     sync::{
@@ -130,7 +130,9 @@ pub(crate) struct Worker {
     /// Orders that a rescuer could not carry out.
     orders: Own<Vec<Control>>,
     free_slots: Own<Vec<u32>>,
-    free_carriers: Own<Vec<CarrierBox>>,
+    free_carriers: Own<VecDeque<CarrierBox>>,
+    /// When some of them go back, though it is busy; the greatest number for never.
+    trim_at: Cell<u64>,
     /// Stacks of the default class that were taken from the region in a batch and not used yet.
     stacks: Own<Vec<Stack>>,
     /// How many are taken next.
@@ -219,7 +221,8 @@ impl Worker {
             trash: Own::new(Vec::new()),
             orders: Own::new(Vec::new()),
             free_slots: Own::new(Vec::new()),
-            free_carriers: Own::new(Vec::new()),
+            free_carriers: Own::new(VecDeque::new()),
+            trim_at: Cell::new(u64::MAX),
             stacks: Own::new(Vec::new()),
             stack_batch: Cell::new(0),
             kept: Cell::new(0),
@@ -327,6 +330,7 @@ impl Worker {
         let mut next: *const Slot = ptr::null();
         loop {
             self.poll_if_wanted();
+            self.trim_if_due();
             // SAFETY: slots live as long as `shared`.
             let slot = match unsafe { next.as_ref() } {
                 Some(slot) => slot,
@@ -349,6 +353,7 @@ impl Worker {
     pub(crate) fn run_until(&self, done: &dyn Fn() -> bool) -> bool {
         let mut next: *const Slot = ptr::null();
         loop {
+            self.trim_if_due();
             if done() {
                 // SAFETY: slots live as long as `shared`.
                 if let Some(slot) = unsafe { next.as_ref() } {
@@ -417,7 +422,7 @@ impl Worker {
             current::with_worker(|worker| {
                 loop {
                     worker.run_current();
-                    if worker.halt.get() || worker.poll_wanted.get() {
+                    if worker.halt.get() || worker.poll_wanted.get() || worker.wants_to_trim() {
                         worker.parting.set(Parting::Free(ptr::null()));
                         break;
                     }
@@ -688,7 +693,7 @@ impl Worker {
         self.flush();
         // SAFETY: rule 1.
         let free = unsafe { self.free_carriers.with(std::mem::take) };
-        self.end_carriers(free);
+        self.end_carriers(free.into());
         // SAFETY: rule 1.
         drop(unsafe { self.stacks.with(std::mem::take) });
         for index in 0..self.shared.slab.claimed() {
