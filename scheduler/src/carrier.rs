@@ -30,7 +30,7 @@ use std::{
 };
 
 pub(crate) struct Carrier {
-    /// `None` only before `new` is done.
+    /// `None` only before `on` is done.
     coroutine: UnsafeCell<Option<Coroutine<(), (), (), Stack>>>,
     /// Set when the coroutine first runs.
     yielder: Cell<*const Yielder<(), ()>>,
@@ -63,7 +63,7 @@ impl CarrierBox {
 
     /// The carrier itself, whose coroutine must not run any more.
     pub(crate) fn into_inner(self) -> Carrier {
-        // SAFETY: put there by `Carrier::new`, and nobody else has it.
+        // SAFETY: put there by `Carrier::on`, and nobody else has it.
         unsafe { Place::take(ManuallyDrop::new(self).0) }
     }
 }
@@ -73,14 +73,14 @@ impl Deref for CarrierBox {
 
     #[inline(always)]
     fn deref(&self) -> &Carrier {
-        // SAFETY: put there by `Carrier::new`, and ours.
+        // SAFETY: put there by `Carrier::on`, and ours.
         unsafe { self.0.as_ref() }
     }
 }
 
 impl Drop for CarrierBox {
     fn drop(&mut self) {
-        // SAFETY: put there by `Carrier::new`, and nobody uses it after this.
+        // SAFETY: put there by `Carrier::on`, and nobody uses it after this.
         unsafe { Place::drop(self.0) };
     }
 }
@@ -90,7 +90,7 @@ const _: () = assert!(size_of::<Carrier>() <= 64, "it fits into a cell");
 
 impl Carrier {
     /// A carrier on this stack, for the calling thread.
-    pub(crate) fn new(stack: Stack) -> CarrierBox {
+    pub(crate) fn on(stack: Stack) -> CarrierBox {
         let class = stack.class().0;
         let carrier = CarrierBox(Place::put(Carrier {
             coroutine: UnsafeCell::new(None),

@@ -32,7 +32,8 @@ pub(crate) fn map(huge: bool) -> NonNull<u8> {
             libc::madvise(region, REGION_SIZE, libc::MADV_HUGEPAGE);
         }
     }
-    NonNull::new(region.cast()).unwrap_or_else(|| fail())
+    let Some(region) = NonNull::new(region.cast()) else { fail() };
+    region
 }
 
 /// Unmaps a region.

@@ -186,14 +186,15 @@ impl<T> TimerWheel<T> {
             self.grow();
         }
         debug_assert!(deadline < TICKS, "tick {deadline}");
-        let index = self.free;
+        let (index, list) = (self.free, self.list_for(deadline));
         let entry = &mut self.entries[index as usize];
         self.free = entry.next;
+        entry.when = When::new(deadline, list);
         entry.value = Some(value);
-        let generation = entry.generation;
+        let key = TimerKey { index, generation: entry.generation };
         self.len += 1;
-        self.file(index, deadline);
-        TimerKey { index, generation }
+        self.mention(key, list);
+        key
     }
 
     /// Takes a timer out before it fires, with its deadline as it was given. `None` if it has fired or
@@ -354,17 +355,29 @@ impl<T> TimerWheel<T> {
         true
     }
 
-    /// Appends an entry that is in no list to the one where it belongs by invariants 2, 3 and 5.
+    /// The list of a deadline by invariants 2, 3 and 5.
     #[inline]
-    fn file(&mut self, index: u32, deadline: u64) {
+    fn list_for(&self, deadline: u64) -> usize {
         let at = deadline.max(self.now);
         let level = ((at ^ self.now) | 1).ilog2() / BITS;
         let level = level.max(self.floor);
-        let list = if level < LEVELS as u32 { level as usize * SLOTS + digit(at, level) } else { FAR };
+        if level < LEVELS as u32 { level as usize * SLOTS + digit(at, level) } else { FAR }
+    }
+
+    /// Appends an entry that is in no list to the one where it belongs.
+    #[inline]
+    fn file(&mut self, index: u32, deadline: u64) {
+        let list = self.list_for(deadline);
         let entry = &mut self.entries[index as usize];
         entry.when = When::new(deadline, list);
-        let generation = entry.generation;
-        self.lists[list].mentions.push(TimerKey { index, generation }, &mut self.spare);
+        let key = TimerKey { index, generation: entry.generation };
+        self.mention(key, list);
+    }
+
+    /// Appends an entry to a list.
+    #[inline]
+    fn mention(&mut self, key: TimerKey, list: usize) {
+        self.lists[list].mentions.push(key, &mut self.spare);
         self.lists[list].live += 1;
         self.occupied[list / SLOTS] |= 1 << (list % SLOTS);
     }
@@ -399,13 +412,13 @@ impl<T> TimerWheel<T> {
     /// Takes an entry that is in a list out of it and frees it.
     #[inline]
     fn remove(&mut self, index: u32) -> Option<(u64, T)> {
-        let list = self.entries[index as usize].when.list();
-        let removed = self.free(index);
+        let (when, value) = self.free(index)?;
+        let list = when.list();
         self.count_out(list);
         if self.lists[list].mentions.len() > (STALE + 1) * self.lists[list].live + FEW {
             self.sift(list);
         }
-        removed
+        Some((when.deadline(), value))
     }
 
     /// Removes the stale mentions of a list.
@@ -424,9 +437,9 @@ impl<T> TimerWheel<T> {
 
     /// Frees an entry; its mention, if there is one, is stale from here on.
     #[inline]
-    fn free(&mut self, index: u32) -> Option<(u64, T)> {
+    fn free(&mut self, index: u32) -> Option<(When, T)> {
         let entry = &mut self.entries[index as usize];
-        let removed = entry.value.take().map(|value| (entry.when.deadline(), value));
+        let removed = entry.value.take().map(|value| (entry.when, value));
         entry.generation += 1;
         // The last freed is used next, as it is in the cache. This makes the generations of an entry go
         // fast: in a busy worker 2^32 of them may be a matter of hours.

@@ -51,7 +51,7 @@ impl Worker {
         } else {
             self.shared.stacks.take(class).ok()?
         };
-        Some(Carrier::new(stack))
+        Some(Carrier::on(stack))
     }
 
     pub(super) fn give_carrier(&self, carrier: CarrierBox) {

@@ -103,6 +103,7 @@ impl Worker {
         self.set(deadline, timed)
     }
 
+    #[inline]
     fn set(&self, deadline: u64, timed: Timed) -> TimerHandle {
         let key = self.with_wheel(|wheel| {
             if wheel.len() >= 1024 && wheel.len().is_power_of_two() {
@@ -116,6 +117,8 @@ impl Worker {
         TimerHandle { worker: self.id, key }
     }
 
+    #[cold]
+    #[inline(never)]
     fn sweep(&self, wheel: &mut TimerWheel<Timed>) {
         let lives = |index, serial| self.shared.slab.get(index).is_some_and(|slot| slot.serial() == serial);
         let mut dead = Vec::new();
