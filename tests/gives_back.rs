@@ -9,7 +9,9 @@
 
 mod support;
 
-use engset::{Address, Config, Event, Mailbox, Node, Received, envelope_memory, send_after, spawn_monitor};
+use engset::{
+    Address, Config, Event, Mailbox, Node, Received, envelope_memory, send_after, sleep, spawn_monitor,
+};
 use std::{fs, sync::mpsc, time::Duration};
 use support::{child_part, in_child};
 
@@ -67,6 +69,57 @@ fn a_burst_of_a_million_messages_gives_its_memory_back() {
                 resident_after < first + cells / 4,
                 "{first} bytes after the first burst, now {resident_after}"
             );
+        }
+        assert!(node.stop(), "the node stops");
+    });
+}
+
+/// What a plain process has on its stack while it waits is a page at least, and a free stack keeps it for a while.
+#[test]
+fn a_burst_of_processes_with_stacks_gives_their_memory_back() {
+    const PROCESSES: usize = 20_000;
+    alone("a_burst_of_processes_with_stacks_gives_their_memory_back", || {
+        let node = Node::start(Config::new().workers(2)).expect("a node");
+        let (tell, told) = mpsc::channel();
+        let job = move |mut mailbox: Mailbox<()>| {
+            for _ in 0..3 {
+                let before = resident();
+                let me = mailbox.address();
+                let start = |_| {
+                    let process = move |mut mailbox: Mailbox<()>| {
+                        me.send(());
+                        mailbox.message();
+                    };
+                    spawn_monitor(process).0
+                };
+                let waiting: Vec<Address<()>> = (0..PROCESSES).map(start).collect();
+                (0..PROCESSES).for_each(|_| mailbox.message());
+                let most = resident();
+                waiting.iter().for_each(|process| process.send(()));
+                for _ in 0..PROCESSES {
+                    assert!(matches!(mailbox.receive(), Received::Event(Event::Down(_))));
+                }
+                // The workers have nothing to do while this one sleeps.
+                let mut after = resident();
+                for _ in 0..1000 {
+                    if after < before + (most - before) / 2 {
+                        break;
+                    }
+                    sleep(Duration::from_millis(10));
+                    after = resident();
+                }
+                tell.send((before, most, after)).expect("the test waits");
+            }
+        };
+        node.spawn(job).expect("room for a process");
+        for _ in 0..3 {
+            let (before, most, after) = told.recv().expect("no crash");
+            // Some of what was there before is used again.
+            assert!(
+                most > before + 2048 * PROCESSES,
+                "{before} bytes, then {most} with {PROCESSES} processes"
+            );
+            assert!(after < before + (most - before) / 2, "{before} bytes, then {most}, then {after}");
         }
         assert!(node.stop(), "the node stops");
     });

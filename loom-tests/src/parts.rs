@@ -267,7 +267,7 @@ struct Outbox {
 
 /// What goes into an inbox, marked as the real one is.
 #[repr(C)]
-struct Parcel {
+struct Mailbag {
     link: Link,
     to: usize,
     links: UnsafeCell<Vec<*mut Link>>,
@@ -275,7 +275,7 @@ struct Parcel {
     _leak: loom::alloc::Track<()>,
 }
 
-const PARCEL: usize = 2;
+const MAILBAG: usize = 2;
 
 /// In place of a task's index, in an order.
 const NOTHING: u32 = u32::MAX;
@@ -425,25 +425,25 @@ impl World {
         let slot = &self.slots[run.to];
         self.worker(me).flushing.begin();
         match slot.address() {
-            Some(owner) => self.push_parcel(run, owner),
+            Some(owner) => self.push_mailbag(run, owner),
             None => run.links.into_iter().for_each(|link| self.push(slot, link, link)),
         }
         self.worker(me).flushing.end();
     }
 
-    fn push_parcel(&self, run: Outbox, owner: WorkerId) {
-        let parcel = Box::into_raw(Box::new(Parcel {
+    fn push_mailbag(&self, run: Outbox, owner: WorkerId) {
+        let mailbag = Box::into_raw(Box::new(Mailbag {
             link: Link::new(),
             to: run.to,
             links: UnsafeCell::new(Vec::new()),
             _leak: loom::alloc::Track::new(()),
         }));
         // SAFETY: it is ours, and was made a line above.
-        unsafe { (*parcel).links.with_mut(|links| *links = run.links) };
-        let link = parcel.cast::<Link>();
+        unsafe { (*mailbag).links.with_mut(|links| *links = run.links) };
+        let link = mailbag.cast::<Link>();
         let worker = self.worker(owner);
-        // SAFETY: the parcel is the inbox' now; the mark is taken off before the link is used.
-        let pushed = unsafe { worker.inbox.push_run(link.map_addr(|address| address | PARCEL), link) };
+        // SAFETY: the mailbag is the inbox' now; the mark is taken off before the link is used.
+        let pushed = unsafe { worker.inbox.push_run(link.map_addr(|address| address | MAILBAG), link) };
         if pushed == Wake::Unpark {
             worker.parker.unpark();
         }
@@ -504,17 +504,17 @@ impl World {
         while let Some(at) = NonNull::new(link) {
             links.push(at);
             // SAFETY: the inbox gave it to us; without the mark it is a link's address.
-            link = unsafe { &*at.as_ptr().map_addr(|address| address & !PARCEL) }.next.load(Relaxed);
+            link = unsafe { &*at.as_ptr().map_addr(|address| address & !MAILBAG) }.next.load(Relaxed);
         }
         for at in links.into_iter().rev() {
-            if at.addr().get() & PARCEL != 0 {
-                // SAFETY: `push_parcel` made it of a box.
-                let parcel = unsafe {
-                    Box::from_raw(at.as_ptr().map_addr(|address| address & !PARCEL).cast::<Parcel>())
+            if at.addr().get() & MAILBAG != 0 {
+                // SAFETY: `push_mailbag` made it of a box.
+                let mailbag = unsafe {
+                    Box::from_raw(at.as_ptr().map_addr(|address| address & !MAILBAG).cast::<Mailbag>())
                 };
                 // SAFETY: the box is ours; loom checks it.
-                let links = parcel.links.with_mut(|links| mem::take(unsafe { &mut *links }));
-                links.into_iter().for_each(|link| self.arrive(me, parcel.to, link));
+                let links = mailbag.links.with_mut(|links| mem::take(unsafe { &mut *links }));
+                links.into_iter().for_each(|link| self.arrive(me, mailbag.to, link));
                 continue;
             }
             // SAFETY: tokens come from slots of this world.

@@ -11,11 +11,12 @@ use crate::{
     pid::Pid,
     process::{Entry, Once, try_self_pid},
     reductions::price,
+    related::Watch,
     server::{Server, Serving},
-    state::{self, State, Watch, with},
+    state::{self, State, with},
 };
-use engset_scheduler::{OwnedBody, Priority, Settings, current};
-use std::{any::Any, fmt, sync::Arc};
+use engset_scheduler::{Extension, OwnedBody, Priority, Settings, current};
+use std::{fmt, sync::Arc};
 
 /// Options of a new process.
 ///
@@ -242,7 +243,7 @@ impl Builder {
             Some(name) => node.inner.names.reserve(name)?,
             None => 0,
         };
-        let mut state = State { traps: self.traps, ..State::default() };
+        let mut state = State::new(self.traps);
         let bound = self.limit.clone().map(|limit| Arc::new(Bound::new(limit)));
         if let Some(bound) = &bound {
             state.rare().bound = Some(Arc::clone(bound));
@@ -250,7 +251,7 @@ impl Builder {
         if let Some(name) = &self.name {
             state.rare().names.push((Arc::clone(name), reserved));
         }
-        let state = (!self.is_plain()).then(|| Box::new(state) as Box<dyn Any + Send>);
+        let state = (!self.is_plain()).then(|| Extension::new(state));
         let spawned = node.scheduler.spawn(OwnedBody::new(Once::new(entry)), state, self.settings());
         let task = spawned.inspect_err(|_| {
             if let Some(name) = &self.name {
@@ -327,12 +328,12 @@ impl Builder {
             None => 0,
         };
         let settings = self.settings();
-        let mut state = State { traps: self.traps, ..State::default() };
+        let mut state = State::new(self.traps);
         if let Some(reference) = monitor {
-            state.watchers.push((reference, parent));
+            state.relations.add_watcher(reference, parent);
         }
         if self.link {
-            state.links.linked(parent);
+            state.relations.linked(parent);
         }
         if self.ancestry {
             state.ancestors = state::lineage(parent);
@@ -344,8 +345,7 @@ impl Builder {
         if let Some(name) = &self.name {
             state.rare().names.push((Arc::clone(name), reserved));
         }
-        let state: Box<dyn Any + Send> = Box::new(state);
-        let spawned = match current::spawn(body, Some(state), settings) {
+        let spawned = match current::spawn(body, Some(Extension::new(state)), settings) {
             Some(spawned) => spawned.map_err(BuildError::Spawn),
             None => Err(BuildError::OutsideOfProcess { what }),
         };
@@ -371,10 +371,10 @@ impl Builder {
             }
         });
         if self.link {
-            with(|state| state.links.link(pid));
+            with(|state| state.relations.link(pid));
         }
         if let Some(reference) = monitor {
-            with(|state| state.monitors.insert(reference, Watch { target: pid, call: None }));
+            with(|state| state.relations.add_monitor(reference, Watch::new(pid)));
         }
         current::reduce(price::SPAWN);
         Ok(pid)

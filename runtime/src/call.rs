@@ -22,9 +22,10 @@ use crate::{
     process,
     reason::DownReason,
     reductions::price,
+    related::Watch,
     remote, send,
     signal::Signal,
-    state::{self, Watch},
+    state,
 };
 use engset_scheduler::{
     Envelope,
@@ -440,7 +441,7 @@ fn await_answer<T: Send + 'static>(
         }
     };
     if let Some(watch) = watch {
-        let still_set = state::with(|state| state.monitors.remove(&watch).is_some());
+        let still_set = state::with(|state| state.relations.remove_monitor(watch).is_some());
         if still_set == Some(true)
             && let Some(watcher) = process::try_self_pid()
         {
@@ -454,7 +455,7 @@ fn await_answer<T: Send + 'static>(
 #[cold]
 fn watch_callee(target: Pid, reference: u64) -> MonitorRef {
     let watch = MonitorRef(fresh_reference());
-    state::with(|state| state.monitors.insert(watch, Watch { target, call: Some(reference) }));
+    state::with(|state| state.relations.add_monitor(watch, Watch::of_call(target, reference)));
     if let Some(watcher) = process::try_self_pid() {
         send::signal(target, Signal::Monitor { watcher, reference: watch });
     }

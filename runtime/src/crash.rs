@@ -12,7 +12,7 @@ use crate::{
     pid::Pid,
     reason::{ExitReason, Panic},
     server::Server,
-    state::{self, Ancestor, State},
+    state::{self, Lineage, State},
 };
 use engset_scheduler::{Doomed, current};
 use std::{
@@ -149,7 +149,7 @@ pub(crate) fn panic_reason(payload: &(dyn Any + Send)) -> ExitReason {
 pub(crate) struct Crash {
     pub(crate) pid: Pid,
     pub(crate) details: CrashDetails,
-    pub(crate) ancestors: Option<Arc<[Ancestor]>>,
+    pub(crate) ancestors: Option<Arc<Lineage>>,
     pub(crate) links: Vec<Pid>,
     pub(crate) mailbox_len: u32,
     pub(crate) uptime: Option<Duration>,
@@ -185,14 +185,14 @@ impl Crash {
         };
         state::with_existing(|state: &mut State| {
             crash.ancestors = state.ancestors.clone();
-            crash.links = state.links.active().collect();
+            crash.links = state.relations.links().collect();
             crash.links.sort_unstable();
         });
         crash
     }
 
     pub(crate) fn ancestors(&self) -> impl fmt::Display + '_ {
-        List(self.ancestors.as_deref().unwrap_or_default())
+        List(self.ancestors.as_deref().map_or(&[], |ancestors| &**ancestors))
     }
 
     pub(crate) fn links(&self) -> impl fmt::Display + '_ {

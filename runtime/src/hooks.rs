@@ -21,9 +21,10 @@ use crate::{
     observe::Seen,
     pid::Pid,
     reason::{DownReason, ExitReason},
+    related::Watch,
     resource, send,
     signal::Signal,
-    state::{self, State, Watch},
+    state::{self, State},
     system,
 };
 use engset_scheduler::{Doomed, Envelope, Handled, Hooks, LabelBuf, LongSchedule, Outcome, TaskId, current};
@@ -80,35 +81,33 @@ impl Hooks for Inner {
         match signal {
             Signal::Exit(exit) => on_exit(exit.from, exit.reason, exit.origin),
             Signal::Link { from, .. } => {
-                state::with(|state| state.links.linked(from));
+                state::with(|state| state.relations.linked(from));
                 Handled::Done
             }
             Signal::Unlink { from, id } => {
-                state::with_existing(|state| state.links.unlinked(from));
+                state::with_existing(|state| state.relations.unlinked(from));
                 // Before anything else goes out to the peer.
                 send::signal(from, Signal::UnlinkAck { from: me, id });
                 Handled::Done
             }
             Signal::UnlinkAck { from, id } => {
-                state::with_existing(|state| state.links.acknowledged(from, id));
+                state::with_existing(|state| state.relations.acknowledged(from, id));
                 Handled::Done
             }
             Signal::Monitor { watcher, reference } => {
-                state::with(|state| state.watchers.push((reference, watcher)));
+                state::with(|state| state.relations.add_watcher(reference, watcher));
                 Handled::Done
             }
             Signal::Demonitor { watcher, reference } => {
-                // References are a node's own: another node's watcher may have the same one.
-                let it = (reference, watcher);
-                state::with_existing(|state| state.watchers.retain(|other| *other != it));
+                state::with_existing(|state| state.relations.remove_watcher(reference, watcher));
                 Handled::Done
             }
             Signal::Down { reference, reason } => {
-                let watch = state::with_existing(|state| state.monitors.remove(&reference)).flatten();
+                let watch = state::with_existing(|state| state.relations.remove_monitor(reference)).flatten();
                 match watch {
                     // Demonitored meanwhile.
                     None => Handled::Done,
-                    Some(watch) => match watch.call {
+                    Some(watch) => match watch.call() {
                         Some(call) => Handled::Answer(Broken::down(call, reason).seal()),
                         None => {
                             let down = Down { reference, pid: watch.target, reason };
@@ -146,10 +145,10 @@ impl Hooks for Inner {
             Signal::Adopt { child, link, monitor } => {
                 state::with(|state| {
                     if link {
-                        state.links.linked(child);
+                        state.relations.linked(child);
                     }
                     if let Some(reference) = monitor {
-                        state.monitors.insert(reference, Watch { target: child, call: None });
+                        state.relations.add_monitor(reference, Watch::new(child));
                     }
                 });
                 Handled::Done
@@ -170,18 +169,20 @@ impl Hooks for Inner {
 
     fn ended(&self, task: TaskId, outcome: Outcome) {
         let me = Pid::new(self.id, task);
-        if matches!(outcome, Outcome::Returned) && !current::has_extension() {
-            // Most processes: nobody is related to it, and nothing is to be released; but messages that
-            // nobody has received may leave callers to be told.
+        if matches!(outcome, Outcome::Returned)
+            && state::with_existing(|state| state.is_simple()) != Some(false)
+        {
+            // Most processes: nothing is to be released; but messages that nobody has received may leave callers to be
+            // told.
+            self.tell(Seen::Ended { pid: me, reason: &ExitReason::Normal });
             current::close_mailbox();
             if let Some(state) = state::with_existing(mem::take) {
                 tell(me, &ExitReason::Normal, state);
             }
-            self.tell(Seen::Ended { pid: me, reason: &ExitReason::Normal });
             return;
         }
         // Step 1.
-        let doomed = state::with_existing(|state| state.reason.take()).flatten();
+        let doomed = state::with_existing(State::take_doom).flatten();
         let mut crashed = false;
         let reason = match outcome {
             Outcome::Returned => doomed.unwrap_or(ExitReason::Normal),
@@ -250,7 +251,7 @@ impl Hooks for Inner {
     }
 
     fn stop(&self, _task: TaskId) {
-        state::with(|state| state.reason.get_or_insert(ExitReason::Killed).clone());
+        state::with(|state| state.doom(ExitReason::Killed));
     }
 
     fn describe(&self, task: TaskId, label: &mut LabelBuf) {
@@ -280,7 +281,7 @@ impl Hooks for Inner {
 
 fn on_exit(from: Pid, reason: ExitReason, origin: Origin) -> Handled {
     let traps = state::with_existing(|state| {
-        if origin == Origin::Link && !state.links.broke(from) {
+        if origin == Origin::Link && !state.relations.broke(from) {
             return None;
         }
         Some(state.traps)
@@ -297,7 +298,7 @@ fn on_exit(from: Pid, reason: ExitReason, origin: Origin) -> Handled {
         Verdict::Drop => Handled::Done,
         Verdict::Message => Handled::Deliver(Envelope::event(Event::Exit(Exit { from, reason }))),
         Verdict::End(reason) => {
-            state::with(|state| state.reason.get_or_insert(reason).clone());
+            state::with(|state| state.doom(reason));
             Handled::Doom
         }
     }
@@ -305,26 +306,23 @@ fn on_exit(from: Pid, reason: ExitReason, origin: Origin) -> Handled {
 
 /// Step 4.
 fn tell(me: Pid, reason: &ExitReason, mut state: State) {
-    let rare = state.rare.take().map(|rare| *rare).unwrap_or_default();
-    for (caller, reference) in rare.abandoned {
-        call::break_off(caller, Broken::down(reference, DownReason::Exited(reason.clone())));
+    if let Some(rare) = state.rare.take() {
+        for (caller, reference) in rare.abandoned {
+            call::break_off(caller, Broken::down(reference, DownReason::Exited(reason.clone())));
+        }
     }
-    // In an order that is the same in each run: the maps' is not.
-    let mut peers: Vec<_> = state.links.active().collect();
-    peers.sort_unstable();
-    for peer in peers {
+    let bereaved = state.relations.bereaved();
+    for peer in bereaved.links {
         send::signal(peer, Signal::exit(me, reason.clone(), Origin::Link));
     }
-    for (reference, watcher) in state.watchers {
+    for (reference, watcher) in bereaved.watchers {
         let reason = DownReason::Exited(reason.clone());
         match watcher.outside_waiter() {
             None => send::signal(watcher, Signal::Down { reference, reason }),
             Some(call) => call::break_off(watcher, Broken::down(call, reason)),
         }
     }
-    let mut monitors: Vec<_> = state.monitors.into_iter().collect();
-    monitors.sort_unstable_by_key(|(reference, _)| *reference);
-    for (reference, watch) in monitors {
-        send::signal(watch.target, Signal::Demonitor { watcher: me, reference });
+    for (reference, target) in bereaved.monitors {
+        send::signal(target, Signal::Demonitor { watcher: me, reference });
     }
 }

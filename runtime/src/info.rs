@@ -153,13 +153,13 @@ fn collect(me: Pid) -> Option<ProcessInfo> {
             .as_ref()
             .map(|rare| rare.names.iter().map(|(name, _)| Arc::clone(name)).collect())
             .unwrap_or_default();
-        info.links = state.links.active().collect();
-        info.monitors =
-            state.monitors.values().filter(|watch| watch.call.is_none()).map(|watch| watch.target).collect();
-        info.watchers =
-            state.watchers.iter().map(|(_, pid)| *pid).filter(|pid| pid.outside_waiter().is_none()).collect();
+        info.links = state.relations.links().collect();
+        let monitors = state.relations.monitors().filter(|(_, watch)| watch.call().is_none());
+        info.monitors = monitors.map(|(_, watch)| watch.target).collect();
+        let watchers = state.relations.watchers().into_iter().map(|(_, pid)| pid);
+        info.watchers = watchers.filter(|pid| pid.outside_waiter().is_none()).collect();
         info.traps_exits = state.traps;
-        info.ancestors = state.ancestors.as_deref().unwrap_or_default().to_vec();
+        info.ancestors = state.ancestors.as_deref().map(|ancestors| ancestors.to_vec()).unwrap_or_default();
     });
     Some(info)
 }

@@ -10,7 +10,7 @@
 //! | `signal`, `exit_rule` | the table of signals; what an exit signal does |
 //! | `process`, `builder`, `server` | plain processes, options, processes without a stack |
 //! | `send`, `mailbox`, `call`, `bound`, `alias` | the ways of a message |
-//! | `relations`, `state`, `hooks` | links and monitors: asking for them, keeping them, dying |
+//! | `relations`, `related`, `state`, `hooks` | links and monitors: asking for them, keeping them, dying |
 //! | `system`, `crash`, `dead_letters` | requests to the general part of a process; what is reported |
 //! | `names`, `timers`, `local`, `info` | as they say |
 //! | `resource`, `node_local`, `extension` | what goes with a process, what goes with a node |
@@ -56,6 +56,7 @@ mod pid;
 mod process;
 mod reason;
 pub mod reductions;
+mod related;
 mod relations;
 pub mod remote;
 mod report;

@@ -8,9 +8,10 @@ use crate::{
     process::self_pid,
     reason::{DownReason, ExitReason},
     reductions::price,
+    related::Watch,
     send,
     signal::Signal,
-    state::{self, Watch},
+    state,
 };
 use engset_scheduler::current::{self, Position};
 use std::panic;
@@ -26,7 +27,7 @@ use std::panic;
 /// Outside of a process.
 pub fn link(pid: impl Into<Pid>) {
     let (from, to) = (self_pid(), pid.into());
-    if from != to && state::with(|state| state.links.link(to)) == Some(true) {
+    if from != to && state::with(|state| state.relations.link(to)) == Some(true) {
         send::signal(to, Signal::Link { from, to });
     }
     current::reduce(price::OTHER);
@@ -41,7 +42,7 @@ pub fn link(pid: impl Into<Pid>) {
 pub fn unlink(pid: impl Into<Pid>) {
     let (from, to) = (self_pid(), pid.into());
     let id = fresh_reference();
-    if state::with(|state| state.links.unlink(to, id)) == Some(true) {
+    if state::with(|state| state.relations.unlink(to, id)) == Some(true) {
         send::signal(to, Signal::Unlink { from, id });
     }
     current::reduce(price::OTHER);
@@ -56,7 +57,7 @@ pub fn unlink(pid: impl Into<Pid>) {
 pub fn monitor(pid: impl Into<Pid>) -> MonitorRef {
     let (watcher, target) = (self_pid(), pid.into());
     let reference = MonitorRef(fresh_reference());
-    state::with(|state| state.monitors.insert(reference, Watch { target, call: None }));
+    state::with(|state| state.relations.add_monitor(reference, Watch::new(target)));
     send::signal(target, Signal::Monitor { watcher, reference });
     current::reduce(price::OTHER);
     reference
@@ -74,7 +75,7 @@ pub fn monitor_name(name: &str) -> MonitorRef {
     }
     let watcher = self_pid();
     let reference = MonitorRef(fresh_reference());
-    state::with(|state| state.monitors.insert(reference, Watch { target: watcher, call: None }));
+    state::with(|state| state.relations.add_monitor(reference, Watch::new(watcher)));
     send::signal(watcher, Signal::Down { reference, reason: DownReason::NoProc });
     current::reduce(price::OTHER);
     reference
@@ -88,7 +89,7 @@ pub fn monitor_name(name: &str) -> MonitorRef {
 /// Outside of a process.
 pub fn demonitor(reference: MonitorRef, flush: bool) -> bool {
     let watcher = self_pid();
-    let watch = state::with_existing(|state| state.monitors.remove(&reference)).flatten();
+    let watch = state::with_existing(|state| state.relations.remove_monitor(reference)).flatten();
     current::reduce(price::OTHER);
     match watch {
         Some(watch) => {
@@ -133,7 +134,7 @@ pub fn kill(pid: impl Into<Pid>) {
 /// Outside of a process.
 pub fn exit_self(reason: ExitReason) -> ! {
     self_pid();
-    state::with(|state| state.reason.get_or_insert(reason).clone());
+    state::with(|state| state.doom(reason));
     current::doom_self();
     panic::resume_unwind(Box::new(engset_scheduler::Doomed))
 }

@@ -219,7 +219,7 @@ impl<S: Server> Serving<S> {
             crash::note(&self.server, self.born, false);
         }
         if !reason.is_normal() {
-            state::with(|state| state.reason.get_or_insert(reason).clone());
+            state::with(|state| state.doom(reason));
         }
         Step::Done
     }
@@ -228,7 +228,7 @@ impl<S: Server> Serving<S> {
 impl<S: Server> Drop for Serving<S> {
     fn drop(&mut self) {
         // A doomed one has a reason already; what is left is a panic. (The panic has been caught when this runs.)
-        if self.running && state::with_existing(|state| state.reason.is_none()).unwrap_or(true) {
+        if self.running && state::with_existing(|state| state.is_doomed()) != Some(true) {
             crash::note(&self.server, self.born, true);
         }
     }

@@ -1,16 +1,17 @@
 //! What a process knows of its relations: links, monitors, names. Made when first needed.
 //!
+//! It takes one cell of the scheduler's (`related.rs` says how): half a million supervised processes are half a million of it.
+//!
 //! Touched by the process itself, and by the hooks that its owner calls for it (`hooks.rs`); nobody
 //! else (signals do the rest).
 
 use crate::{
-    event::MonitorRef,
     pid::Pid,
     reason::{ExitReason, Panic},
+    related::Relations,
 };
 use engset_scheduler::current;
 use hashbrown::{HashMap, HashSet};
-use smallvec::SmallVec;
 use std::{
     any::{Any, TypeId},
     collections::BTreeMap,
@@ -21,21 +22,39 @@ use std::{
 /// The extension of a task that is a process.
 #[derive(Default)]
 pub(crate) struct State {
-    pub(crate) traps: bool,
-    /// Why it must end; set with the doom.
-    pub(crate) reason: Option<ExitReason>,
-    /// Who watches this process. One is the usual number.
-    pub(crate) watchers: SmallVec<[(MonitorRef, Pid); 1]>,
-    pub(crate) links: Links,
-    pub(crate) monitors: HashMap<MonitorRef, Watch>,
+    pub(crate) relations: Relations,
     pub(crate) rare: Option<Box<Rare>>,
     /// Who started it, who started that one, and so on; recorded if the builder was told to.
-    pub(crate) ancestors: Option<Arc<[Ancestor]>>,
+    pub(crate) ancestors: Option<Arc<Lineage>>,
+    pub(crate) traps: bool,
+    doom: Doom,
+}
+
+const _: () = assert!(size_of::<State>() <= 64, "it fits into a cell");
+
+/// A process' ancestors, the nearest first.
+pub(crate) type Lineage = Box<[Ancestor]>;
+
+/// Why it must end; set with the doom.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Doom {
+    #[default]
+    None,
+    Normal,
+    Shutdown,
+    Kill,
+    Killed,
+    NoProc,
+    NoConnection,
+    /// See [`Rare::reason`].
+    Detailed,
 }
 
 /// What few processes have.
 #[derive(Default)]
 pub(crate) struct Rare {
+    /// Why it must end, if that takes more than a word.
+    reason: Option<ExitReason>,
     /// With the reservation that each was spawned under, or 0.
     pub(crate) names: Vec<(Arc<str>, u64)>,
     pub(crate) aliases: HashSet<u64>,
@@ -50,7 +69,7 @@ pub(crate) struct Rare {
     /// By number, which is the order in which they are released.
     pub(crate) resources: BTreeMap<u64, Arc<dyn crate::Resource>>,
     /// Itself and its ancestors: what its children get. Made for the first child.
-    pub(crate) lineage: Option<Arc<[Ancestor]>>,
+    pub(crate) lineage: Option<Arc<Lineage>>,
     pub(crate) noted: Option<Box<crate::crash::Noted>>,
     /// What the futures of this process wait for in time.
     pub(crate) alarms: crate::future::Alarms,
@@ -80,29 +99,69 @@ impl fmt::Display for Ancestor {
 }
 
 /// What the children of the process that runs get as their ancestors. The list is shared by all of them.
-pub(crate) fn lineage(me: Pid) -> Option<Arc<[Ancestor]>> {
+pub(crate) fn lineage(me: Pid) -> Option<Arc<Lineage>> {
     with(|state| {
         let above = state.ancestors.clone();
         let rare = state.rare();
         let name = rare.names.first().map(|(name, _)| Arc::clone(name));
         let lineage = rare.lineage.get_or_insert_with(|| {
             let above = above.iter().flat_map(|above| above.iter().cloned());
-            std::iter::once(Ancestor { pid: me, name }).chain(above).take(MOST_ANCESTORS).collect()
+            Arc::new(std::iter::once(Ancestor { pid: me, name }).chain(above).take(MOST_ANCESTORS).collect())
         });
         Arc::clone(lineage)
     })
 }
 
-/// A monitor that this process has set.
-pub(crate) struct Watch {
-    pub(crate) target: Pid,
-    /// The call that it belongs to, if it is not the user's.
-    pub(crate) call: Option<u64>,
-}
-
 impl State {
+    pub(crate) fn new(traps: bool) -> Self {
+        State { traps, ..State::default() }
+    }
+
     pub(crate) fn rare(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
+    }
+
+    /// From now on there is a reason for its end; one that was there before stays.
+    pub(crate) fn doom(&mut self, reason: ExitReason) {
+        if self.doom != Doom::None {
+            return;
+        }
+        self.doom = match reason {
+            ExitReason::Normal => Doom::Normal,
+            ExitReason::Shutdown => Doom::Shutdown,
+            ExitReason::Kill => Doom::Kill,
+            ExitReason::Killed => Doom::Killed,
+            ExitReason::NoProc => Doom::NoProc,
+            ExitReason::NoConnection => Doom::NoConnection,
+            ExitReason::ShutdownWith(_) | ExitReason::Panic(_) | ExitReason::Error(_) => {
+                self.rare().reason = Some(reason);
+                Doom::Detailed
+            }
+        };
+    }
+
+    /// Is there a reason for its end?
+    pub(crate) fn is_doomed(&self) -> bool {
+        self.doom != Doom::None
+    }
+
+    /// The reason for its end.
+    pub(crate) fn take_doom(&mut self) -> Option<ExitReason> {
+        match std::mem::take(&mut self.doom) {
+            Doom::None => None,
+            Doom::Normal => Some(ExitReason::Normal),
+            Doom::Shutdown => Some(ExitReason::Shutdown),
+            Doom::Kill => Some(ExitReason::Kill),
+            Doom::Killed => Some(ExitReason::Killed),
+            Doom::NoProc => Some(ExitReason::NoProc),
+            Doom::NoConnection => Some(ExitReason::NoConnection),
+            Doom::Detailed => self.rare.as_mut()?.reason.take(),
+        }
+    }
+
+    /// Has it nothing to be released when it ends, and no reason of its own to end?
+    pub(crate) fn is_simple(&self) -> bool {
+        self.rare.is_none() && !self.is_doomed()
     }
 }
 
@@ -114,64 +173,4 @@ pub(crate) fn with<R>(f: impl FnOnce(&mut State) -> R) -> Option<R> {
 /// The same, if it exists.
 pub(crate) fn with_existing<R>(f: impl FnOnce(&mut State) -> R) -> Option<R> {
     current::with_existing_extension(f)
-}
-
-/// A process' half of its links.
-///
-/// Unlinking takes two steps, so that a link that is made anew meanwhile, or an exit signal that is
-/// under way, cannot be mistaken (the protocol of Erlang/OTP 26): the side that unlinks marks its half
-/// and sends `Unlink` with a fresh number; only the `UnlinkAck` with that number makes it forget. While
-/// the mark is there, exit signals of the link and link requests of the peer are dropped.
-#[derive(Default)]
-pub(crate) struct Links {
-    /// The value is the number of an unlink under way, 0 if the link is active.
-    peers: HashMap<Pid, u64>,
-}
-
-impl Links {
-    /// Sets the link up from this side. True: it is new, the peer must be told.
-    pub(crate) fn link(&mut self, peer: Pid) -> bool {
-        // With an unlink under way it is set up anew: the peer sees Unlink, then Link.
-        self.peers.insert(peer, 0) != Some(0)
-    }
-
-    /// The peer has set it up.
-    pub(crate) fn linked(&mut self, peer: Pid) {
-        // With an unlink under way: the peer's request is older than our unlink in effect; dropped.
-        self.peers.entry(peer).or_insert(0);
-    }
-
-    /// Begins to unlink. True: the link was active, send `Unlink` with this number.
-    pub(crate) fn unlink(&mut self, peer: Pid, id: u64) -> bool {
-        match self.peers.get_mut(&peer) {
-            Some(unlinking @ 0) => {
-                *unlinking = id;
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// The peer has unlinked.
-    pub(crate) fn unlinked(&mut self, peer: Pid) {
-        if self.peers.get(&peer) == Some(&0) {
-            self.peers.remove(&peer);
-        }
-    }
-
-    /// The peer has acknowledged our unlink.
-    pub(crate) fn acknowledged(&mut self, peer: Pid, id: u64) {
-        if self.peers.get(&peer) == Some(&id) {
-            self.peers.remove(&peer);
-        }
-    }
-
-    /// The peer has ended. True: the link was active.
-    pub(crate) fn broke(&mut self, peer: Pid) -> bool {
-        self.peers.remove(&peer) == Some(0)
-    }
-
-    pub(crate) fn active(&self) -> impl Iterator<Item = Pid> + '_ {
-        self.peers.iter().filter(|(_, unlinking)| **unlinking == 0).map(|(peer, _)| *peer)
-    }
 }

@@ -96,7 +96,7 @@ pub fn send_at<M: Send + 'static>(at: Duration, to: Address<M>, message: M) -> T
     let me = self_pid();
     let at = add(0, at);
     let handle = if to.pid().node() == me.node() && !send::is_marked(to.pid()) {
-        current::send_at(at, to.pid().task(), Envelope::message(message))
+        current::send_message_at(at, to.pid().task(), message)
     } else {
         // To another node, or into a mailbox that may be full then.
         let job = move || {

@@ -1,14 +1,11 @@
-//! A task's body, owned: in a cell of the depot if it fits, else in a box.
-//!
-//! Most bodies are small: a closure and what it has captured. Spawning and ending a process would call the
-//! system's allocator for nothing else.
+//! A task's body, owned, and its type forgotten. Most bodies are small, a closure and what it has captured: they lie in cells
+//! (`place.rs`).
 //!
 //! 1. `place` leads to a live value of the type that `table` was made for, and is its only owner.
 //! 2. Bodies are `Send`, so this is.
 
 use crate::{
-    current,
-    depot::{CELL_SIZE, FreeCell},
+    place::Place,
     task::{Body, Step},
 };
 use std::{fmt, marker::PhantomData, ptr::NonNull};
@@ -31,7 +28,6 @@ unsafe impl Send for OwnedBody {}
 struct Of<B>(PhantomData<B>);
 
 impl<B: Body + 'static> Of<B> {
-    const INLINE: bool = size_of::<B>() <= CELL_SIZE && align_of::<B>() <= CELL_SIZE;
     const TABLE: &'static Table = &Table { step: Self::step, drop: Self::drop };
 
     unsafe fn step(place: NonNull<u8>) -> Step {
@@ -40,21 +36,8 @@ impl<B: Body + 'static> Of<B> {
     }
 
     unsafe fn drop(place: NonNull<u8>) {
-        if !Self::INLINE {
-            // SAFETY: rule 1; it came from a box.
-            return drop(unsafe { Box::from_raw(place.cast::<B>().as_ptr()) });
-        }
-        // The cell is given back even if the destructor panics.
-        struct Back(NonNull<FreeCell>);
-        impl Drop for Back {
-            fn drop(&mut self) {
-                // SAFETY: taken in `new`; the value in it is dropped.
-                unsafe { current::give_cell(self.0) };
-            }
-        }
-        let _back = Back(place.cast());
         // SAFETY: rule 1, and nobody uses it after this.
-        unsafe { place.cast::<B>().drop_in_place() };
+        unsafe { Place::drop(place.cast::<B>()) };
     }
 }
 
@@ -62,15 +45,7 @@ impl OwnedBody {
     /// Takes a body in.
     #[inline]
     pub fn new<B: Body + 'static>(body: B) -> Self {
-        let place = if Of::<B>::INLINE {
-            let cell = current::take_cell().cast::<B>();
-            // SAFETY: the cell is ours, and large enough.
-            unsafe { cell.write(body) };
-            cell.cast()
-        } else {
-            NonNull::from(Box::leak(Box::new(body))).cast()
-        };
-        OwnedBody { place, table: Of::<B>::TABLE }
+        OwnedBody { place: Place::put(body).cast(), table: Of::<B>::TABLE }
     }
 
     /// One step of it.

@@ -19,15 +19,18 @@
 //!    stack's (`Worker::wait` asks).
 //! 4. A carrier outlives its use: the worker owns all its carriers and drops them after its loop.
 
-use crate::{stack::Stack, worker::Worker};
+use crate::{place::Place, stack::Stack, worker::Worker};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use std::{
     cell::{Cell, UnsafeCell},
-    fmt, ptr,
+    fmt,
+    mem::ManuallyDrop,
+    ops::Deref,
+    ptr::{self, NonNull},
 };
 
 pub(crate) struct Carrier {
-    /// `None` only before `new` is done.
+    /// `None` only before `on` is done.
     coroutine: UnsafeCell<Option<Coroutine<(), (), (), Stack>>>,
     /// Set when the coroutine first runs.
     yielder: Cell<*const Yielder<(), ()>>,
@@ -36,20 +39,69 @@ pub(crate) struct Carrier {
     thread: std::thread::ThreadId,
 }
 
+/// A carrier, owned, at an address that stays: its coroutine knows it. In a cell of the depot (`place.rs`), so that its line is its
+/// own, and the system's allocator does not grow by one for each process that waits.
+pub(crate) struct CarrierBox(NonNull<Carrier>);
+
+impl CarrierBox {
+    /// Gives the ownership to a bare pointer.
+    #[inline(always)]
+    pub(crate) fn into_raw(self) -> *const Carrier {
+        ManuallyDrop::new(self).0.as_ptr()
+    }
+
+    /// Takes it back.
+    ///
+    /// # Safety
+    ///
+    /// The pointer came from [`into_raw`](Self::into_raw), and this is done once.
+    #[inline(always)]
+    pub(crate) unsafe fn from_raw(carrier: *const Carrier) -> Self {
+        // SAFETY: contract; what it owned is not null.
+        CarrierBox(unsafe { NonNull::new_unchecked(carrier.cast_mut()) })
+    }
+
+    /// The carrier itself, whose coroutine must not run any more.
+    pub(crate) fn into_inner(self) -> Carrier {
+        // SAFETY: put there by `Carrier::on`, and nobody else has it.
+        unsafe { Place::take(ManuallyDrop::new(self).0) }
+    }
+}
+
+impl Deref for CarrierBox {
+    type Target = Carrier;
+
+    #[inline(always)]
+    fn deref(&self) -> &Carrier {
+        // SAFETY: put there by `Carrier::on`, and ours.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Drop for CarrierBox {
+    fn drop(&mut self) {
+        // SAFETY: put there by `Carrier::on`, and nobody uses it after this.
+        unsafe { Place::drop(self.0) };
+    }
+}
+
+#[cfg(not(debug_assertions))]
+const _: () = assert!(size_of::<Carrier>() <= 64, "it fits into a cell");
+
 impl Carrier {
     /// A carrier on this stack, for the calling thread.
-    pub(crate) fn new(stack: Stack) -> Box<Carrier> {
+    pub(crate) fn on(stack: Stack) -> CarrierBox {
         let class = stack.class().0;
-        let carrier = Box::new(Carrier {
+        let carrier = CarrierBox(Place::put(Carrier {
             coroutine: UnsafeCell::new(None),
             yielder: Cell::new(ptr::null()),
             class,
             #[cfg(debug_assertions)]
             thread: std::thread::current().id(),
-        });
-        let this: *const Carrier = &raw const *carrier;
+        }));
+        let this: *const Carrier = carrier.0.as_ptr();
         let coroutine = Coroutine::with_stack(stack, move |yielder, ()| {
-            // SAFETY: the box is kept while its coroutine runs (rule 4).
+            // SAFETY: it is kept while its coroutine runs (rule 4).
             unsafe { &*this }.yielder.set(yielder);
             Worker::carry();
         });

@@ -17,9 +17,11 @@
 //! 4. Chunks are cut from regions of address space that are never unmapped, so that a chunk's memory comes and goes by
 //!    the page. All regions but the first ask for huge pages: a program that has filled that one has traffic.
 
-use crate::sync::{Mutex, lock};
+use crate::{
+    region::{self, REGION_SIZE},
+    sync::{Mutex, lock},
+};
 use std::{
-    alloc::{Layout, handle_alloc_error},
     cell::Cell,
     fmt,
     ptr::{self, NonNull},
@@ -32,8 +34,6 @@ pub(crate) const MAGAZINE: usize = 128;
 /// Magazines the depot keeps whole: 8 MiB. Guess: a few times a second-level cache.
 const KEEP_MAGAZINES: usize = 1024;
 const CHUNK_SIZE: usize = 16 * 1024;
-/// Size and alignment of a region: a huge page of x86-64 and most others.
-const REGION_SIZE: usize = 2 << 20;
 /// Fresh cells that a cache takes in at a time: a page of them.
 const BATCH: usize = 64;
 /// The first cell of a chunk holds its header.
@@ -258,6 +258,18 @@ pub(crate) fn prefetch_to_write<T>(line: *const T) {
     let _ = line;
 }
 
+/// The same, for a line that will be read.
+#[inline(always)]
+pub(crate) fn prefetch<T>(line: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint; it never faults, whatever the address.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(line.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = line;
+}
+
 /// One cell, for threads without a cache.
 pub(crate) fn take_one() -> NonNull<FreeCell> {
     lock(&DEPOT).take_cell()
@@ -364,7 +376,7 @@ impl Depot {
         if let Some(chunk) = self.empty.pop() {
             return chunk;
         }
-        let region = map_region(self.regions > 0);
+        let region = region::map(self.regions > 0).as_ptr();
         self.regions += 1;
         for index in (1..REGION_SIZE / CHUNK_SIZE).rev() {
             // SAFETY: within the region.
@@ -407,32 +419,6 @@ impl Depot {
 }
 
 const _: () = assert!(size_of::<Chunk>() <= CELL_SIZE && size_of::<FreeCell>() == CELL_SIZE);
-
-/// Address space for a region, aligned to its size, all zeros.
-fn map_region(huge: bool) -> *mut u8 {
-    let fail = || handle_alloc_error(Layout::new::<[u8; REGION_SIZE]>());
-    let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-    // SAFETY: a new mapping.
-    let start = unsafe { libc::mmap(ptr::null_mut(), 2 * REGION_SIZE, access, flags, -1, 0) };
-    if start == libc::MAP_FAILED {
-        fail();
-    }
-    let before = start.addr().next_multiple_of(REGION_SIZE) - start.addr();
-    // SAFETY: within the mapping.
-    let region = unsafe { start.byte_add(before) };
-    // SAFETY: parts of our mapping that nobody knows: what lies before and behind the region.
-    unsafe {
-        if before > 0 {
-            libc::munmap(start, before);
-        }
-        libc::munmap(region.byte_add(REGION_SIZE), REGION_SIZE - before);
-        if huge {
-            // A wish: without it, it is only slower.
-            libc::madvise(region, REGION_SIZE, libc::MADV_HUGEPAGE);
-        }
-    }
-    region.cast()
-}
 
 /// Gives a chunk's memory back to the system.
 ///

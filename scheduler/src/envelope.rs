@@ -3,17 +3,21 @@
 //! ```text
 //!  0        8          16       20     24                                             64
 //!  ├────────┼──────────┼────────┼──────┼──────────────────────────────────────────────┤
-//!  │ link   │ contents │ serial │ tag  │ payload, or a box of it if it is larger      │
+//!  │ link   │ contents │ serial │ tag  │ payload, or where it lies if it is larger    │
 //!  └────────┴──────────┴────────┴──────┴──────────────────────────────────────────────┘
 //! ```
 //!
 //! 1. An [`Envelope`] owns its cell and the payload in it. While its cell is linked into a queue the
 //!    queue owns both (`Envelope::into_link`, `Envelope::from_link`).
-//! 2. `contents` describes the payload: its type, its size, how to drop it, whether it is boxed, and
+//! 2. `contents` describes the payload: its type, its size, how to drop it, whether it lies elsewhere (`place.rs`), and
 //!    what kind of thing it is to the receiver. It is written once, with the payload.
 //! 3. Payloads are `Send`, so an envelope is.
 
-use crate::{current, depot::FreeCell, remote_queue::Link};
+mod draft;
+
+pub(crate) use draft::Draft;
+
+use crate::{current, depot::FreeCell, place::Place, remote_queue::Link};
 use std::{
     any::{Any, TypeId},
     fmt,
@@ -44,7 +48,7 @@ struct Contents {
     type_name: fn() -> &'static str,
     kind: Kind,
     size: usize,
-    /// Drops the payload where it lies (the box included, if it is one).
+    /// Drops the payload where it lies.
     drop: unsafe fn(*mut u8),
     needs_drop: bool,
 }
@@ -90,8 +94,8 @@ impl<T: Send + 'static, const KIND: u8> Typed<T, KIND> {
             // SAFETY: the caller passes a payload of this type (rule 2).
             unsafe { payload.cast::<T>().drop_in_place() };
         } else {
-            // SAFETY: as above; it is a box.
-            unsafe { payload.cast::<Box<T>>().drop_in_place() };
+            // SAFETY: as above; it was put elsewhere.
+            unsafe { Place::drop(payload.cast::<NonNull<T>>().read()) };
         }
     }
 }
@@ -144,7 +148,7 @@ impl Envelope {
             if Typed::<T, KIND>::INLINE {
                 place.cast::<T>().write(payload);
             } else {
-                place.cast::<Box<T>>().write(Box::new(payload));
+                place.cast::<NonNull<T>>().write(Place::put(payload));
             }
         }
         Envelope(cell)
@@ -203,6 +207,12 @@ impl Envelope {
         unsafe { (*self.0.as_ptr()).tag = tag };
     }
 
+    /// Does the payload do anything when it is dropped?
+    #[inline(always)]
+    pub(crate) fn needs_drop(&self) -> bool {
+        self.contents().needs_drop
+    }
+
     /// Is the payload a `T`?
     #[inline(always)]
     pub fn is<T: Any>(&self) -> bool {
@@ -216,9 +226,13 @@ impl Envelope {
             return None;
         }
         let payload = self.payload();
-        // SAFETY: the type is checked (rule 2); inline or boxed depends on the type alone.
+        // SAFETY: the type is checked (rule 2), and where it lies depends on it alone.
         Some(unsafe {
-            if Typed::<T, 0>::INLINE { &*payload.cast::<T>() } else { &*payload.cast::<Box<T>>() }
+            if Typed::<T, 0>::INLINE {
+                &*payload.cast::<T>()
+            } else {
+                payload.cast::<NonNull<T>>().read().as_ref()
+            }
         })
     }
 
@@ -230,7 +244,11 @@ impl Envelope {
         let payload = self.payload();
         // SAFETY: as in `get`, and the borrow is exclusive.
         Some(unsafe {
-            if Typed::<T, 0>::INLINE { &mut *payload.cast::<T>() } else { &mut *payload.cast::<Box<T>>() }
+            if Typed::<T, 0>::INLINE {
+                &mut *payload.cast::<T>()
+            } else {
+                payload.cast::<NonNull<T>>().read().as_mut()
+            }
         })
     }
 
@@ -248,7 +266,11 @@ impl Envelope {
         let payload = this.payload();
         // SAFETY: the type is checked; the payload is moved out once, for `this` is not dropped.
         let value = unsafe {
-            if Typed::<T, 0>::INLINE { payload.cast::<T>().read() } else { *payload.cast::<Box<T>>().read() }
+            if Typed::<T, 0>::INLINE {
+                payload.cast::<T>().read()
+            } else {
+                Place::take(payload.cast::<NonNull<T>>().read())
+            }
         };
         // SAFETY: the cell's payload is moved out, nothing refers to it (rule 1).
         unsafe { current::give_cell(this.0.cast()) };

@@ -7,12 +7,13 @@
 //! | module | idea |
 //! |---|---|
 //! | `task` | what a task is to this crate; the seam to the crate above |
-//! | `envelope`, `depot` | what travels between tasks; where its memory comes from |
+//! | `envelope`, `depot`, `place` | what travels between tasks; where its memory comes from, and that of other small things |
 //! | `slot`, `slab`, `owner` | a task's record; the table; whose it is |
 //! | `remote_queue`, `inbox`, `parker`, `custody`, `flushing` | the lock-free protocols (with `owner`, all of them) |
-//! | `bundle`, `parcel`, `stock` | many messages under one link; used again |
+//! | `bundle`, `mailbag`, `stock` | many messages under one link; used again |
 //! | `carrier`, `stack`, `overflow` | stacks: what runs on them, where they are, what if one is used up |
 //! | `worker` | the loop, delivery, waiting, timers, balance |
+//! | `timer_wheel`, `blocks`, `region` | a worker's timers; arrays that grow without moving; address space for them and for cells |
 //! | `watchdog`, `thread_clock` | the time limit of slices; stuck workers |
 //! | `home` | on which CPU a worker wakes up |
 //! | `driver` | the seam to sockets: what a worker waits in |
@@ -46,6 +47,8 @@ pub mod sync;
 #[cfg(not(loom))]
 mod blocking;
 #[cfg(not(loom))]
+mod blocks;
+#[cfg(not(loom))]
 mod body;
 #[cfg(not(loom))]
 mod bundle;
@@ -66,7 +69,11 @@ pub mod driver;
 #[cfg(not(loom))]
 mod envelope;
 #[cfg(not(loom))]
+mod extension;
+#[cfg(not(loom))]
 mod home;
+#[cfg(not(loom))]
+mod mailbag;
 #[cfg(not(loom))]
 mod metrics;
 #[cfg(not(loom))]
@@ -74,7 +81,9 @@ mod overflow;
 #[cfg(not(loom))]
 mod own;
 #[cfg(not(loom))]
-mod parcel;
+mod place;
+#[cfg(not(loom))]
+mod region;
 #[cfg(not(loom))]
 mod run_queue;
 #[cfg(not(loom))]
@@ -107,6 +116,7 @@ pub use {
     clock::Random,
     config::{Config, MAX_WORKERS, Priority, Settings},
     envelope::{Envelope, Kind},
+    extension::Extension,
     metrics::WorkerMetrics,
     overflow::LabelBuf,
     scheduler::{Scheduler, SpawnError, StartError},

@@ -16,7 +16,7 @@
 //!    here. That may be a former owner: it passes the token on, until it reaches the present one. So
 //!    a token is never lost and never doubled, and no order between this word and the queue's head is
 //!    needed.
-//! 4. Another worker sends by parcel (`parcel.rs`) to the owner's inbox if the word bears no bit ([`Owner::address`]), else
+//! 4. Another worker sends by mailbag (`mailbag.rs`) to the owner's inbox if the word bears no bit ([`Owner::address`]), else
 //!    through the task's remote queue. It looks here while it flushes (`flushing.rs`).
 //! 5. A worker that gives a task away marks it as departing, waits for the flushes that may have looked before, takes in what
 //!    is in its inbox, and gives only then. Meanwhile it does not touch the task's remote queue.
@@ -24,13 +24,13 @@
 //!
 //! Why order is kept (semantics row S1), for messages m1, m2 of one sender to one receiver:
 //!
-//! * Both to the private list, both to the remote queue, or both by parcel to one inbox: first in, first out.
+//! * Both to the private list, both to the remote queue, or both by mailbag to one inbox: first in, first out.
 //! * m1 private: it is in the list, which moves along, and all else is appended.
 //! * m1 by the remote queue, m2 not: the push of m1 is visible to the receiver's thread (same thread, or handed over with m2, or by
 //!   `give`/`settle`), and what is appended to the private list comes after what is in the remote queue.
-//! * m1 by parcel, m2 by the remote queue or by parcel to another inbox: the receiver was departing or has moved. m1 was
+//! * m1 by mailbag, m2 by the remote queue or by mailbag to another inbox: the receiver was departing or has moved. m1 was
 //!   taken in before the `give`, m2 after it (rule 5).
-//! * m1 by parcel, m2 private: if the receiver has moved to the sender's worker, rule 5; if the sender has moved, m1
+//! * m1 by mailbag, m2 private: if the receiver has moved to the sender's worker, rule 5; if the sender has moved, m1
 //!   was pushed before its `give`, and taken in before it ran (rule 6).
 //! * m1 held back in an outbox: rule 2; and a worker flushes before it gives a task away, so a *sender* never moves with a message held
 //!   back.
@@ -92,7 +92,7 @@ impl Owner {
         self.0.load(Ordering::Relaxed) & !(ARRIVING | DEPARTING)
     }
 
-    /// The worker to send parcels to; `None`: it is on the move (rule 4).
+    /// The worker to send mailbags to; `None`: it is on the move (rule 4).
     #[inline(always)]
     pub fn address(&self) -> Option<WorkerId> {
         // Relaxed: ordered by the fences of `flushing.rs`, rule 3.

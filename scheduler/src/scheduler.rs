@@ -21,11 +21,12 @@ use crate::{
     current,
     custody::barrier,
     envelope::Envelope,
+    extension::Extension,
     inbox::Wake,
+    mailbag::Mailbag,
     metrics::WorkerMetrics,
     overflow,
     owner::WorkerId,
-    parcel::Parcel,
     remote_queue::Push,
     slab::{MAX_TASKS, Slab},
     slot::Slot,
@@ -37,7 +38,6 @@ use crate::{
     worker::{Control, IdleSet, Seed, Worker},
 };
 use std::{
-    any::Any,
     fmt, io,
     ptr::{self, NonNull},
     sync::{
@@ -73,7 +73,7 @@ pub(crate) struct Shared {
     pub(crate) watchdog: Watchdog,
     pub(crate) pool: Arc<Pool>,
     pub(crate) default_class: StackClass,
-    pub(crate) parcels: Stock<Parcel>,
+    pub(crate) mailbags: Stock<Mailbag>,
     pub(crate) bundles: Stock<Bundle>,
     /// Worker `n` is at `n - 1`.
     workers: Box<[OnceLock<Box<Worker>>]>,
@@ -225,7 +225,7 @@ impl Scheduler {
             watchdog: Watchdog::default(),
             pool: Pool::new(config.blocking_threads, config.blocking_keep, config.name.clone()),
             default_class,
-            parcels: Stock::new(),
+            mailbags: Stock::new(),
             bundles: Stock::new(),
             workers: (0..MAX_WORKERS).map(|_| OnceLock::new()).collect(),
             count: AtomicUsize::new(0),
@@ -255,7 +255,7 @@ impl Scheduler {
     pub fn spawn(
         &self,
         body: OwnedBody,
-        extension: Option<Box<dyn Any + Send>>,
+        extension: Option<Extension>,
         settings: Settings,
     ) -> Result<TaskId, SpawnError> {
         let class = self.shared.class_of(settings.stack_size)?;
@@ -612,7 +612,7 @@ impl Shared {
         }
     }
 
-    /// Puts a parcel into a worker's inbox.
+    /// Puts a mailbag into a worker's inbox.
     pub(crate) fn push_mail(
         &self,
         marked: *mut crate::remote_queue::Link,
@@ -620,7 +620,7 @@ impl Shared {
         to: WorkerId,
     ) {
         let Some(worker) = self.worker(to) else { return };
-        // SAFETY: `Parcel::into_link` made them of a parcel that is the inbox' now.
+        // SAFETY: `Mailbag::into_link` made them of a mailbag that is the inbox' now.
         if unsafe { worker.public.inbox.push_run(marked, link) } == Wake::Unpark {
             worker.unpark();
         }

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | `serial` | all read; the owner writes | odd: a live task; even: free. Grows by one at each change |
 //! | `owner` | all read; the owner gives, the new owner settles | `owner.rs` |
-//! | `remote`, `ready` | all push; the owner takes | `remote_queue.rs`, `inbox.rs`; little used: mail goes by parcel (`owner.rs`, rule 4) |
+//! | `remote`, `ready` | all push; the owner takes | `remote_queue.rs`, `inbox.rs`; little used: mail goes by mailbag (`owner.rs`, rule 4) |
 //! | `crowd` | all read; the owner writes | how long the queue is, roughly, for the price of a send; and the mark |
 //! | `queued` | all read; the owner writes | messages in the private lists, a hint to others |
 //! | the rest | the owner only | inside a runtime section (`custody.rs`) |
@@ -21,18 +21,18 @@
 //! 3. Slots are never unmapped while a handle to the scheduler exists: a late push is a push to valid
 //!    memory, and the next point makes it harmless.
 //! 4. An envelope bears the low half of its receiver's serial. The owner compares when it moves it from
-//!    `remote` or a parcel to the private list; a plain bundle bears it as a whole. Half is enough: whenever a task ends, `remote` is
-//!    emptied, so what is in it is at most one life old; and a parcel does not lie in an inbox for two thousand million lives.
+//!    `remote` or a mailbag to the private list; a plain bundle bears it as a whole. Half is enough: whenever a task ends, `remote` is
+//!    emptied, so what is in it is at most one life old; and a mailbag does not lie in an inbox for two thousand million lives.
 
 use crate::{
     body::OwnedBody,
     carrier::Carrier,
     envelope::{Envelope, Kind, List},
+    extension::Extension,
     owner::{Owner, WorkerId},
     remote_queue::{Link, RemoteQueue},
 };
 use std::{
-    any::Any,
     cell::{Cell, UnsafeCell},
     mem,
     ptr::{self, NonNull},
@@ -92,7 +92,7 @@ pub(crate) struct Slot {
     timer: Cell<u32>,
     pub(crate) remote: RemoteQueue,
     ready: Link,
-    extension: UnsafeCell<Option<Box<dyn Any + Send>>>,
+    extension: UnsafeCell<Option<Extension>>,
     /// 0: waits for no reply. Odd: waits for the one with this tag (shifted left). Else: the reply.
     answer: Cell<usize>,
     deadline: Cell<u64>,
@@ -298,18 +298,13 @@ impl<'a> Private<'a> {
         unsafe { ptr::write(self.0.body.get(), Some(body)) }
     }
 
-    pub(crate) fn take_extension(self) -> Option<Box<dyn Any + Send>> {
+    pub(crate) fn take_extension(self) -> Option<Extension> {
         // SAFETY: rules 1 and 2.
         unsafe { (*self.0.extension.get()).take() }
     }
 
-    pub(crate) fn has_extension(self) -> bool {
-        // SAFETY: rules 1 and 2.
-        unsafe { (*self.0.extension.get()).is_some() }
-    }
-
     /// Puts it back. The field must be empty: what is there is not dropped here (rule 2).
-    pub(crate) fn put_extension(self, extension: Box<dyn Any + Send>) {
+    pub(crate) fn put_extension(self, extension: Extension) {
         // SAFETY: rules 1 and 2.
         let old = unsafe { (*self.0.extension.get()).replace(extension) };
         if old.is_some() {
@@ -498,7 +493,7 @@ impl<'a> Private<'a> {
     pub(crate) fn revive(
         self,
         body: OwnedBody,
-        extension: Option<Box<dyn Any + Send>>,
+        extension: Option<Extension>,
         priority: u8,
         class: u8,
         marked: bool,

@@ -16,7 +16,7 @@
 //!
 //! ```text
 //! low          low + guard                              base            low + size
-//!  | guard page |  usable ...                            |  colour: (index % 8) * 256 bytes  |
+//!  | guard page |  usable ...                            |  colour: (index % 16) * 64 bytes  |
 //! ```
 //!
 //! The size of a stack is all of it, guard page and colour included. The guard is one page: code that moves
@@ -28,7 +28,8 @@
 //! * R1: A [`Stack`] exists only for an index whose guard is in place, and a guard is taken away only from an
 //!   index on a free list, under the region's lock ([`StackRegion::reclaim_guard`]).
 //! * R2: An index is in exactly one place: owned by one [`Stack`], on its class's `free` list (guarded), on
-//!   its `bare` list (not guarded), or not carved yet. Whoever has it, owns the memory of that stack.
+//!   its `bare` list (not guarded), in the hands of [`StackRegion::take_batch`] on its way from the latter to a `Stack`,
+//!   or not carved yet. Whoever has it, owns the memory of that stack.
 //! * R3: The chunks belong to the region, and each [`Stack`] holds an [`Arc`] of it. They are unmapped in the
 //!   region's `Drop` only, hence after the last [`Stack`], and after the [`RegionTable`] was emptied.
 //! * R4: The memory of an owned [`Stack`] is used by a coroutine only while that coroutine owns the `Stack`
@@ -42,6 +43,7 @@
 
 use std::fmt;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::num::NonZeroUsize;
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -54,6 +56,10 @@ use crate::overflow::{self, Registration};
 
 /// `MADV_GUARD_INSTALL` of Linux 6.13.
 const MADV_GUARD_INSTALL: c_int = 102;
+/// For a descriptor of the calling process itself, since Linux 6.14.
+const PIDFD_SELF_THREAD: c_int = -10_000;
+/// Pages that one call of `process_madvise` may name (`UIO_MAXIOV`).
+const MOST_PAGES: usize = 1024;
 /// Size of the smallest class.
 const MIN_SIZE: usize = 16 << 10;
 /// Size of the largest class.
@@ -67,8 +73,11 @@ const MIN_CHUNK_STACKS: usize = 64;
 /// Chunks a region can have: 4 TiB of address space, 16 million stacks of the default class.
 const MAX_CHUNKS: usize = 4096;
 /// How many tops are told apart, and by how many bytes: neighbours' tops shall not share cache sets.
-const COLOURS: usize = 8;
-const COLOUR_BYTES: usize = 256;
+///
+/// All of it is less than a quarter of a page: what a process has on its stack while it waits is less than three quarters as a rule, and
+/// so takes one page.
+const COLOURS: usize = 16;
+const COLOUR_BYTES: usize = 64;
 /// A table word is the chunk's base (page aligned) with the class, plus one, in the low bits.
 const CLASS_MASK: usize = 0xf;
 /// What `vm.max_map_count` is taken for if it cannot be read.
@@ -436,15 +445,68 @@ impl StackRegion {
         out: &mut Vec<Stack>,
     ) -> Result<usize, StackError> {
         out.reserve(count);
+        let mut bare = Vec::new();
+        let (mut taken, mut failure) = (0, None);
         let mut state = self.lock();
-        for taken in 0..count {
-            match self.take_index(&mut state, class) {
-                Ok(index) => out.push(self.stack(&state, class, index)),
-                Err(error) if taken == 0 => return Err(error),
-                Err(_) => return Ok(taken),
+        while taken + bare.len() < count {
+            if state.live == self.max_stacks {
+                failure = Some(StackError::TooManyStacks { limit: self.max_stacks });
+                break;
+            }
+            // Guards of the other mode are counted under the lock.
+            let guarded = self.mode == GuardMode::Protect || !state.classes[class.slot()].free.is_empty();
+            let done = if guarded {
+                self.take_index(&mut state, class).map(|index| {
+                    out.push(self.stack(&state, class, index));
+                    taken += 1;
+                })
+            } else {
+                self.carve(&mut state, class).map(|index| {
+                    state.live += 1;
+                    bare.push((index, state.classes[class.slot()].low(class, index)));
+                })
+            };
+            if let Err(error) = done {
+                failure = Some(error);
+                break;
             }
         }
-        Ok(count)
+        drop(state);
+        taken += self.finish(class, &bare, out, &mut failure);
+        match failure {
+            Some(error) if taken == 0 => Err(error),
+            _ => Ok(taken),
+        }
+    }
+
+    /// Makes stacks of indices that the caller owns and that have no guard yet, with one system call and without the lock: for other
+    /// workers a lock that is held over system calls is dearer than those. What fails goes back.
+    fn finish(
+        self: &Arc<Self>,
+        class: StackClass,
+        bare: &[(u32, usize)],
+        out: &mut Vec<Stack>,
+        failure: &mut Option<StackError>,
+    ) -> usize {
+        if bare.is_empty() {
+            return 0;
+        }
+        let lows: Vec<usize> = bare.iter().map(|(_, low)| *low).collect();
+        // SAFETY: the pages are in chunks of ours (R3) and the caller owns the stacks they belong to (R2).
+        let (guarded, result) = unsafe { install_markers(&lows, self.guard) };
+        for &(index, low) in &bare[..guarded] {
+            let low = NonZeroUsize::new(low).expect("the kernel maps nothing at 0");
+            out.push(Stack { region: Arc::clone(self), low, index, class });
+        }
+        if guarded < bare.len() {
+            let mut state = self.lock();
+            state.live -= bare.len() - guarded;
+            state.classes[class.slot()].bare.extend(bare[guarded..].iter().map(|(index, _)| *index));
+        }
+        if let Err(os_error) = result {
+            *failure = Some(StackError::GuardRefused { os_error });
+        }
+        guarded
     }
 
     /// Gives the memory of these stacks back to the kernel; they stay taken, guarded and usable, and read as
@@ -596,6 +658,17 @@ impl StackRegion {
         PROTECT_GUARDS.fetch_sub(count, Ordering::Relaxed);
     }
 
+    /// Takes many stacks of this region back at once.
+    pub(crate) fn give_all(&self, stacks: Vec<Stack>) {
+        let mut state = self.lock();
+        for stack in stacks {
+            debug_assert!(ptr::eq(self, &raw const *stack.region), "a stack of another region");
+            state.live -= 1;
+            state.classes[stack.class.slot()].free.push(stack.index);
+            stack.given_back();
+        }
+    }
+
     /// Takes an index back from its owner. Does not allocate (R6).
     fn give(&self, class: StackClass, index: u32) {
         let mut state = self.lock();
@@ -642,6 +715,13 @@ impl Stack {
     /// The class it was taken from.
     pub(crate) fn class(&self) -> StackClass {
         self.class
+    }
+
+    /// Its index is on a free list: nothing is left to be done but to let the region go, which cannot be the last one who holds it.
+    fn given_back(self) {
+        let stack = ManuallyDrop::new(self);
+        // SAFETY: it is read once, and not dropped by `stack`.
+        drop(unsafe { ptr::read(&raw const stack.region) });
     }
 
     /// Its number within its class.
@@ -779,6 +859,46 @@ unsafe fn install_marker(low: usize, len: usize) -> Result<(), i32> {
             error => return Err(error),
         }
     }
+}
+
+/// The same for many pages, as many as possible by one system call. How many of them, counted from the first, are guards now, and why
+/// not all of them.
+///
+/// # Safety
+///
+/// As [`install_marker`], for each of them.
+unsafe fn install_markers(lows: &[usize], len: usize) -> (usize, Result<(), i32>) {
+    let pages: Vec<_> =
+        lows.iter().map(|&low| libc::iovec { iov_base: low as *mut c_void, iov_len: len }).collect();
+    let mut done = 0;
+    // With one page there is nothing to gain.
+    while lows.len() - done > 1 {
+        let rest = &pages[done..];
+        // SAFETY: the caller's promise; the list outlives the call.
+        let advised = unsafe {
+            libc::syscall(
+                libc::SYS_process_madvise,
+                PIDFD_SELF_THREAD,
+                rest.as_ptr(),
+                rest.len().min(MOST_PAGES),
+                MADV_GUARD_INSTALL,
+                0,
+            )
+        };
+        match usize::try_from(advised) {
+            Ok(bytes) if bytes >= len => done += bytes / len,
+            // Not with this kernel, or not here (seccomp): one by one.
+            _ => break,
+        }
+    }
+    while let Some(&low) = lows.get(done) {
+        // SAFETY: the caller's promise.
+        if let Err(error) = unsafe { install_marker(low, len) } {
+            return (done, Err(error));
+        }
+        done += 1;
+    }
+    (done, Ok(()))
 }
 
 /// Tests which end in a signal, or count the mappings of the whole process, run in a child: the test binary

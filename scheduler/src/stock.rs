@@ -1,4 +1,4 @@
-//! Boxes that workers use again and again: empty parcels and bundles.
+//! Boxes that workers use again and again: empty mailbags and bundles.
 //!
 //! They go with the messages, from worker to worker. If one sends more than it receives its own run out and pile up at the other; the
 //! system's allocator would take a lock for each. Here they are exchanged by the batch.
@@ -9,7 +9,7 @@ use crate::sync::{Mutex, lock};
 const BATCH: usize = 32;
 /// Most that a worker keeps.
 const OWN: usize = 2 * BATCH;
-/// Most in the common stock. Guess: a thousand parcels are 1 MB.
+/// Most in the common stock. Guess: a thousand mailbags are 1 MB.
 const COMMON: usize = 1024;
 
 /// What all workers have in common.

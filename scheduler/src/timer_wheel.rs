@@ -41,10 +41,13 @@
 //! 8. A list without a live mention is empty; others have at most [`STALE`] stale mentions for a live one, and a few. So
 //!    they take memory in proportion to the timers that are set, and to remove them costs a constant for each cancelling.
 
-use std::{collections::VecDeque, fmt};
-
+mod mentions;
 #[cfg(test)]
 mod tests;
+
+use crate::blocks::Blocks;
+use mentions::{Mentions, Spare};
+use std::fmt;
 
 /// Bits of a digit.
 const BITS: u32 = 6;
@@ -61,11 +64,14 @@ const USED_UP: u32 = u32::MAX;
 /// A slab of up to so many entries is kept, however empty.
 const SHRINK_MIN: usize = 4096;
 /// Stale mentions for each live one that a list may have; and so many more.
-const STALE: usize = 3;
+const STALE: usize = 15;
 const FEW: usize = 64;
 /// Cascading moves allowed to a limited turn for each value it may yield. An entry moves at most 5
 /// times, typically twice, so that it is seldom the moves that end a turn.
 const MOVES_PER_VALUE: usize = 4;
+
+/// Ticks are below this.
+pub(crate) const TICKS: u64 = 1 << (u64::BITS - When::LIST_BITS);
 
 /// Names one timer of one wheel. The key of a timer that fired or was cancelled matches nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -78,33 +84,45 @@ pub(crate) struct TimerKey {
 
 /// A timer, or a free place for one.
 struct Entry<T> {
-    deadline: u64,
-    value: Option<T>,
+    when: When,
     /// The next of the free list.
     next: u32,
     generation: u32,
-    /// The list it is in. It follows from invariant 2, but is cheaper to keep than to work out.
-    list: u16,
+    value: Option<T>,
+}
+
+/// A deadline, and the list that its entry is in. That follows from invariant 2, but is cheaper to keep than to work out.
+#[derive(Clone, Copy)]
+struct When(u64);
+
+impl When {
+    const LIST_BITS: u32 = (LEVELS * SLOTS).next_power_of_two().ilog2();
+
+    #[inline(always)]
+    fn deadline(self) -> u64 {
+        self.0 >> Self::LIST_BITS
+    }
+
+    #[inline(always)]
+    fn list(self) -> usize {
+        (self.0 & ((1 << Self::LIST_BITS) - 1)) as usize
+    }
+
+    #[inline(always)]
+    fn new(deadline: u64, list: usize) -> Self {
+        When(deadline << Self::LIST_BITS | list as u64)
+    }
 }
 
 /// In the order of insertion.
 struct List {
-    mentions: VecDeque<TimerKey>,
+    mentions: Mentions,
     /// Those that are not stale.
     live: usize,
 }
 
 impl List {
-    const EMPTY: List = List { mentions: VecDeque::new(), live: 0 };
-
-    /// No mention is live any more.
-    fn clear(&mut self) {
-        if self.mentions.capacity() > FEW {
-            self.mentions = VecDeque::new();
-        } else {
-            self.mentions.clear();
-        }
-    }
+    const EMPTY: List = List { mentions: Mentions::EMPTY, live: 0 };
 }
 
 /// A hierarchical timing wheel; see the head of this module.
@@ -118,7 +136,8 @@ pub(crate) struct TimerWheel<T> {
     shrink_at: usize,
     occupied: [u64; LEVELS],
     lists: [List; LEVELS * SLOTS],
-    entries: Vec<Entry<T>>,
+    spare: Spare,
+    entries: Blocks<Entry<T>>,
     /// Generations of the entries given back, the one to come back first on top. Without it a key from
     /// before the shrinking could match an entry of the time after.
     given_back: Vec<u32>,
@@ -141,7 +160,8 @@ impl<T> TimerWheel<T> {
             shrink_at: 0,
             occupied: [0; LEVELS],
             lists: [List::EMPTY; LEVELS * SLOTS],
-            entries: Vec::new(),
+            spare: Spare::default(),
+            entries: Blocks::new(),
             given_back: Vec::new(),
         }
     }
@@ -158,22 +178,23 @@ impl<T> TimerWheel<T> {
         self.len == 0
     }
 
-    /// Sets a timer for tick `deadline`. One that the wheel has reached or passed already counts as set
+    /// Sets a timer for tick `deadline`, which is below [`TICKS`]. One that the wheel has reached or passed already counts as set
     /// for the tick where the wheel stands, and fires at the next turn.
     #[inline]
     pub(crate) fn insert(&mut self, deadline: u64, value: T) -> TimerKey {
         if self.free == NIL {
             self.grow();
         }
-        let index = self.free;
+        debug_assert!(deadline < TICKS, "tick {deadline}");
+        let (index, list) = (self.free, self.list_for(deadline));
         let entry = &mut self.entries[index as usize];
         self.free = entry.next;
-        entry.deadline = deadline;
+        entry.when = When::new(deadline, list);
         entry.value = Some(value);
-        let generation = entry.generation;
+        let key = TimerKey { index, generation: entry.generation };
         self.len += 1;
-        self.file(index, deadline);
-        TimerKey { index, generation }
+        self.mention(key, list);
+        key
     }
 
     /// Takes a timer out before it fires, with its deadline as it was given. `None` if it has fired or
@@ -191,7 +212,7 @@ impl<T> TimerWheel<T> {
         if entry.generation != key.generation {
             return None;
         }
-        Some((entry.deadline, entry.value.as_ref()?))
+        Some((entry.when.deadline(), entry.value.as_ref()?))
     }
 
     /// A tick such that no turn before it does anything, and one at it fires timers or at least
@@ -307,8 +328,8 @@ impl<T> TimerWheel<T> {
     /// The far list is reviewed there and not in each block between, of which there may be 2^28.
     #[cold]
     fn far_block(&self, end: u64) -> u64 {
-        let live = self.lists[FAR].mentions.iter().filter(|&&mention| self.is_live(mention));
-        let nearest = live.map(|mention| self.entries[mention.index as usize].deadline).min();
+        let live = self.lists[FAR].mentions.iter().filter(|&mention| self.is_live(mention));
+        let nearest = live.map(|mention| self.entries[mention.index as usize].when.deadline()).min();
         let nearest = nearest.unwrap_or(end).min(end);
         let shift = BITS * LEVELS as u32;
         nearest >> shift << shift
@@ -329,38 +350,49 @@ impl<T> TimerWheel<T> {
                 *moves -= 1;
             }
             let index = self.pop(list);
-            self.file(index, self.entries[index as usize].deadline);
+            self.file(index, self.entries[index as usize].when.deadline());
         }
         true
     }
 
-    /// Appends an entry that is in no list to the one where it belongs by invariants 2, 3 and 5.
+    /// The list of a deadline by invariants 2, 3 and 5.
     #[inline]
-    fn file(&mut self, index: u32, deadline: u64) {
+    fn list_for(&self, deadline: u64) -> usize {
         let at = deadline.max(self.now);
         let level = ((at ^ self.now) | 1).ilog2() / BITS;
         let level = level.max(self.floor);
-        let list = if level < LEVELS as u32 { level as usize * SLOTS + digit(at, level) } else { FAR };
+        if level < LEVELS as u32 { level as usize * SLOTS + digit(at, level) } else { FAR }
+    }
+
+    /// Appends an entry that is in no list to the one where it belongs.
+    #[inline]
+    fn file(&mut self, index: u32, deadline: u64) {
+        let list = self.list_for(deadline);
         let entry = &mut self.entries[index as usize];
-        entry.list = list as u16;
-        let generation = entry.generation;
-        self.lists[list].mentions.push_back(TimerKey { index, generation });
+        entry.when = When::new(deadline, list);
+        let key = TimerKey { index, generation: entry.generation };
+        self.mention(key, list);
+    }
+
+    /// Appends an entry to a list.
+    #[inline]
+    fn mention(&mut self, key: TimerKey, list: usize) {
+        self.lists[list].mentions.push(key, &mut self.spare);
         self.lists[list].live += 1;
         self.occupied[list / SLOTS] |= 1 << (list % SLOTS);
     }
 
     #[inline]
     fn is_live(&self, mention: TimerKey) -> bool {
-        // An entry without a value has a generation that no mention has.
-        self.entries.get(mention.index as usize).is_some_and(|entry| entry.generation == mention.generation)
+        is_live(&self.entries, mention)
     }
 
     /// Takes the first entry of a list that is not empty out of it.
     #[inline]
     fn pop(&mut self, list: usize) -> u32 {
         loop {
-            let mention =
-                self.lists[list].mentions.pop_front().expect("a list has as many mentions as it counts");
+            let mention = self.lists[list].mentions.pop(&mut self.spare);
+            let mention = mention.expect("a list has as many mentions as it counts");
             if self.is_live(mention) {
                 self.count_out(list);
                 return mention.index;
@@ -372,7 +404,7 @@ impl<T> TimerWheel<T> {
     fn count_out(&mut self, list: usize) {
         self.lists[list].live -= 1;
         if self.lists[list].live == 0 {
-            self.lists[list].clear();
+            self.lists[list].mentions.clear(&mut self.spare);
             self.occupied[list / SLOTS] &= !(1 << (list % SLOTS));
         }
     }
@@ -380,30 +412,34 @@ impl<T> TimerWheel<T> {
     /// Takes an entry that is in a list out of it and frees it.
     #[inline]
     fn remove(&mut self, index: u32) -> Option<(u64, T)> {
-        let list = usize::from(self.entries[index as usize].list);
-        let removed = self.free(index);
+        let (when, value) = self.free(index)?;
+        let list = when.list();
         self.count_out(list);
         if self.lists[list].mentions.len() > (STALE + 1) * self.lists[list].live + FEW {
             self.sift(list);
         }
-        removed
+        Some((when.deadline(), value))
     }
 
     /// Removes the stale mentions of a list.
     #[cold]
     #[inline(never)]
     fn sift(&mut self, list: usize) {
-        let mut mentions = std::mem::take(&mut self.lists[list].mentions);
-        mentions.retain(|&mention| self.is_live(mention));
-        mentions.shrink_to(2 * mentions.len());
+        let mut mentions = std::mem::replace(&mut self.lists[list].mentions, Mentions::EMPTY);
+        let entries = &self.entries;
+        mentions.retain(
+            |mention| is_live(entries, mention),
+            |mention| entries.prefetch(mention.index as usize),
+            &mut self.spare,
+        );
         self.lists[list].mentions = mentions;
     }
 
     /// Frees an entry; its mention, if there is one, is stale from here on.
     #[inline]
-    fn free(&mut self, index: u32) -> Option<(u64, T)> {
+    fn free(&mut self, index: u32) -> Option<(When, T)> {
         let entry = &mut self.entries[index as usize];
-        let removed = entry.value.take().map(|value| (entry.deadline, value));
+        let removed = entry.value.take().map(|value| (entry.when, value));
         entry.generation += 1;
         // The last freed is used next, as it is in the cache. This makes the generations of an entry go
         // fast: in a busy worker 2^32 of them may be a matter of hours.
@@ -425,8 +461,7 @@ impl<T> TimerWheel<T> {
             let index = u32::try_from(self.entries.len()).ok().filter(|&index| index != NIL);
             let index = index.expect("timers of a worker are fewer than 2^32 - 1");
             let generation = self.given_back.pop().unwrap_or(0);
-            let list = 0;
-            self.entries.push(Entry { deadline: 0, value: None, next: self.free, generation, list });
+            self.entries.push(Entry { when: When(0), next: self.free, generation, value: None });
             self.shrink_at = self.entries.len() / 8;
             if generation != USED_UP {
                 self.free = index;
@@ -446,16 +481,23 @@ impl<T> TimerWheel<T> {
         if keep > self.entries.len() / 2 {
             return;
         }
-        self.given_back.extend(self.entries.drain(keep..).rev().map(|entry| entry.generation));
-        self.entries.shrink_to_fit();
+        let given_back = &mut self.given_back;
+        self.entries.truncate(keep, |entry| given_back.push(entry.generation));
         self.free = NIL;
-        for (index, entry) in self.entries.iter_mut().enumerate().rev() {
+        for index in (0..keep).rev() {
+            let entry = &mut self.entries[index];
             if entry.value.is_none() && entry.generation != USED_UP {
                 entry.next = self.free;
                 self.free = index as u32;
             }
         }
     }
+}
+
+/// Is the entry that is mentioned still in the use that is mentioned? One without a value has a generation that no mention has.
+#[inline]
+fn is_live<T>(entries: &Blocks<Entry<T>>, mention: TimerKey) -> bool {
+    entries.get(mention.index as usize).is_some_and(|entry| entry.generation == mention.generation)
 }
 
 impl<T> fmt::Debug for TimerWheel<T> {

@@ -11,8 +11,7 @@ use crate::{
     signal::Signal,
     state::State,
 };
-use engset_scheduler::{OwnedBody, Settings, current};
-use std::any::Any;
+use engset_scheduler::{Extension, OwnedBody, Settings, current};
 
 /// What the parent has asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,13 +34,13 @@ pub fn spawn_for<A: 'static, E: Entry<A>>(
 ) -> Result<Pid, BuildError> {
     let mut state = State::default();
     if let Some(reference) = ancestry.monitor {
-        state.watchers.push((MonitorRef(reference), parent));
+        state.relations.add_watcher(MonitorRef(reference), parent);
     }
     if ancestry.link {
-        state.links.linked(parent);
+        state.relations.linked(parent);
     }
-    let state: Box<dyn Any + Send> = Box::new(state);
-    let spawned = current::spawn(OwnedBody::new(Once::new(entry)), Some(state), Settings::default());
+    let spawned =
+        current::spawn(OwnedBody::new(Once::new(entry)), Some(Extension::new(state)), Settings::default());
     let (Some(task), Some(id)) = (spawned, node::with_current(|node| node.id)) else {
         return Err(BuildError::OutsideOfProcess { what: "spawn_for" });
     };

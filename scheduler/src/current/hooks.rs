@@ -1,42 +1,33 @@
 //! For the hooks of the crate above: the extension of a task, what it does, and code of users.
 
 use super::{Section, worker};
-use crate::slot::State;
-use std::{
-    any::Any,
-    panic::{AssertUnwindSafe, catch_unwind},
-};
+use crate::{extension::Extension, slot::State};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The extension of the task that runs or that a hook is called for; it is made by `make` if need be.
 /// `f` must not come here again.
-pub fn with_extension<T: Any + Send, R>(make: impl FnOnce() -> T, f: impl FnOnce(&mut T) -> R) -> Option<R> {
+pub fn with_extension<T: Send + 'static, R>(
+    make: impl FnOnce() -> T,
+    f: impl FnOnce(&mut T) -> R,
+) -> Option<R> {
     let section = Section::enter()?;
     let task = section.worker.private(section.worker.subject()?);
     let mut extension = match task.take_extension() {
         Some(extension) => extension,
-        None => Box::new(make()),
+        None => Extension::new(make()),
     };
-    let result = extension.downcast_mut::<T>().map(f);
+    let result = extension.get_mut::<T>().map(f);
     task.put_extension(extension);
     result
 }
 
-/// Has the task that a hook is called for an extension?
-#[inline]
-#[must_use]
-pub fn has_extension() -> bool {
-    Section::enter().is_some_and(|section| {
-        section.worker.subject().is_some_and(|slot| section.worker.private(slot).has_extension())
-    })
-}
-
 /// The extension, if there is one.
 #[inline]
-pub fn with_existing_extension<T: Any + Send, R>(f: impl FnOnce(&mut T) -> R) -> Option<R> {
+pub fn with_existing_extension<T: Send + 'static, R>(f: impl FnOnce(&mut T) -> R) -> Option<R> {
     let section = Section::enter()?;
     let task = section.worker.private(section.worker.subject()?);
     let mut extension = task.take_extension()?;
-    let result = extension.downcast_mut::<T>().map(f);
+    let result = extension.get_mut::<T>().map(f);
     task.put_extension(extension);
     result
 }

@@ -14,12 +14,11 @@ pub use crate::worker::Wake;
 pub(crate) use reductions::used_up;
 pub use {
     hooks::{
-        Activity, activity, close_mailbox, drop_outside, has_extension, outside, with_existing_extension,
-        with_extension,
+        Activity, activity, close_mailbox, drop_outside, outside, with_existing_extension, with_extension,
     },
     reductions::{is_used_up, pay, reduce, reductions_left, uninterrupted, yield_now},
     reply::{await_reply, await_still, cancel_reply, wait_reply},
-    timers::{run_at, send_at, send_every, timer},
+    timers::{run_at, send_at, send_every, send_message_at, timer},
 };
 
 use crate::{
@@ -27,6 +26,7 @@ use crate::{
     config::Settings,
     depot::{self, FreeCell},
     envelope::{Envelope, Kind},
+    extension::Extension,
     overflow::LabelBuf,
     owner::Whose,
     remote_queue::Link,
@@ -36,7 +36,6 @@ use crate::{
     worker::{Seed, Worker},
 };
 use std::{
-    any::Any,
     cell::Cell,
     fmt::Write,
     ptr::{self, NonNull},
@@ -208,7 +207,7 @@ pub fn coarse_now() -> u64 {
 #[inline]
 pub fn spawn(
     body: OwnedBody,
-    extension: Option<Box<dyn Any + Send>>,
+    extension: Option<Extension>,
     settings: Settings,
 ) -> Option<Result<TaskId, SpawnError>> {
     let section = Section::enter()?;

@@ -18,6 +18,13 @@ pub fn send_at(deadline: u64, to: TaskId, envelope: Envelope) -> Option<TimerHan
     Some(section.worker.send_at(deadline, to, envelope))
 }
 
+/// Sends a message at a time (nanoseconds). Nothing is sent if this is no worker.
+#[inline]
+pub fn send_message_at<T: Send + 'static>(deadline: u64, to: TaskId, message: T) -> Option<TimerHandle> {
+    let section = Section::enter()?;
+    Some(section.worker.send_message_at(deadline, to, message))
+}
+
 /// Sends an envelope of `make` (if it makes one) at a time, and again each `period` nanoseconds, as long as the task lives.
 pub fn send_every(
     first: u64,

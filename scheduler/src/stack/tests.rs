@@ -114,12 +114,12 @@ fn every_class_has_disjoint_guarded_coloured_stacks() {
         let mut all = Vec::new();
         for slot in class_for(1).unwrap().slot()..CLASSES {
             let class = StackClass(slot as u8);
-            assert_eq!(region.take_batch(class, 9, &mut all), Ok(9));
+            assert_eq!(region.take_batch(class, 17, &mut all), Ok(17));
         }
         for stack in &all {
             let (base, low) = (stack.base().get(), stack.limit().get());
             assert_eq!(base % corosensei::stack::STACK_ALIGNMENT, 0);
-            assert_eq!(base, low + stack.class().stack_size() - stack.index() as usize % 8 * 256);
+            assert_eq!(base, low + stack.class().stack_size() - stack.index() as usize % 16 * 64);
             assert_eq!(base - low - stack.region.guard, stack.usable_size());
             assert!(stack.usable_size() > corosensei::stack::MIN_STACK_SIZE);
             assert!(is_guarded(stack), "{stack:?}");

@@ -1,4 +1,4 @@
-//! What has come to a worker's inbox: parcels for its tasks, their tokens, and orders.
+//! What has come to a worker's inbox: mailbags for its tasks, their tokens, and orders.
 //!
 //! 1. What the inbox held is kept in [`Arrivals`] until it is taken in, one thing after the other, oldest first. To dispose of a
 //!    message to a dead task runs code of users, which may come here again, or hold the thread for so long that a rescuer does: it goes on where
@@ -9,8 +9,8 @@
 use super::Worker;
 use crate::{
     envelope::Envelope,
+    mailbag::{self, Mailbag},
     owner::Whose,
-    parcel::{self, Parcel},
     remote_queue::Link,
     slot::Slot,
     stock::{OwnStock, Stock},
@@ -27,15 +27,15 @@ pub(super) struct Arrivals {
     /// Links of the inbox, the oldest last.
     links: Vec<NonNull<Link>>,
     /// What is being taken in.
-    open: Option<Box<Parcel>>,
+    open: Option<Box<Mailbag>>,
     /// For tasks that are dead (rule 2).
     late: VecDeque<(TaskId, Envelope)>,
     /// Empty ones.
-    stock: OwnStock<Parcel>,
+    stock: OwnStock<Mailbag>,
 }
 
 enum Arrival {
-    /// A token or a parcel, as it came.
+    /// A token or a mailbag, as it came.
     Link(NonNull<Link>),
     Mail(*const Slot, Envelope),
 }
@@ -52,9 +52,9 @@ impl Arrivals {
         while let Some(at) = NonNull::new(link) {
             self.links.push(at);
             // Now, for when a token's task has been seen to its link may be used again.
-            let itself = parcel::unmarked(at);
-            if parcel::is_marked(at) {
-                Parcel::prefetch_itself(itself.as_ptr().cast());
+            let itself = mailbag::unmarked(at);
+            if mailbag::is_marked(at) {
+                Mailbag::prefetch_itself(itself.as_ptr().cast());
             }
             // SAFETY: the inbox gave it to us. Relaxed: acquired by its `take`.
             link = unsafe { itself.as_ref() }.next.load(Ordering::Relaxed);
@@ -63,9 +63,9 @@ impl Arrivals {
     }
 
     #[inline(always)]
-    fn next(&mut self, stock: &Stock<Parcel>) -> Option<Arrival> {
-        if let Some(parcel) = &mut self.open {
-            if let Some((to, envelope)) = parcel.pop() {
+    fn next(&mut self, stock: &Stock<Mailbag>) -> Option<Arrival> {
+        if let Some(mailbag) = &mut self.open {
+            if let Some((to, envelope)) = mailbag.pop() {
                 return Some(Arrival::Mail(to, envelope));
             }
             if let Some(empty) = self.open.take() {
@@ -116,17 +116,17 @@ impl Worker {
         }
         loop {
             // SAFETY: `Worker` rule 1.
-            let next = unsafe { self.arrivals.with(|arrivals| arrivals.next(&self.shared.parcels)) };
+            let next = unsafe { self.arrivals.with(|arrivals| arrivals.next(&self.shared.mailbags)) };
             let Some(arrival) = next else { return };
             match arrival {
                 // SAFETY: slots live as long as `shared`.
                 Arrival::Mail(to, envelope) => self.arrive(unsafe { &*to }, envelope),
                 // SAFETY: the inbox gave it to us.
-                Arrival::Link(link) => match unsafe { Parcel::from_link(link) } {
-                    Some(parcel) => {
-                        parcel.prefetch();
+                Arrival::Link(link) => match unsafe { Mailbag::from_link(link) } {
+                    Some(mailbag) => {
+                        mailbag.prefetch();
                         // SAFETY: `Worker` rule 1.
-                        let before = unsafe { self.arrivals.with(|arrivals| arrivals.open.replace(parcel)) };
+                        let before = unsafe { self.arrivals.with(|arrivals| arrivals.open.replace(mailbag)) };
                         debug_assert!(before.is_none());
                     }
                     None => self.see_to(link),
@@ -135,7 +135,7 @@ impl Worker {
         }
     }
 
-    /// Mail from a parcel.
+    /// Mail from a mailbag.
     #[inline(always)]
     fn arrive(&self, slot: &Slot, envelope: Envelope) {
         match slot.owner.look(self.id) {
@@ -199,11 +199,11 @@ impl Worker {
         }
     }
 
-    /// An empty parcel.
+    /// An empty mailbag.
     #[inline]
-    pub(super) fn empty_parcel(&self) -> Box<Parcel> {
+    pub(super) fn empty_mailbag(&self) -> Box<Mailbag> {
         // SAFETY: `Worker` rule 1.
-        unsafe { self.arrivals.with(|arrivals| arrivals.stock.take(&self.shared.parcels, Parcel::new)) }
+        unsafe { self.arrivals.with(|arrivals| arrivals.stock.take(&self.shared.mailbags, Mailbag::new)) }
     }
 
     /// Drops what an inbox holds that nobody will look at any more.
@@ -216,7 +216,7 @@ impl Worker {
                 }
                 for link in arrivals.links.drain(..) {
                     // SAFETY: the inbox gave it to us.
-                    drop(Parcel::from_link(link));
+                    drop(Mailbag::from_link(link));
                 }
                 arrivals.open = None;
                 arrivals.late.clear();

@@ -8,13 +8,13 @@ use crate::{
     body::OwnedBody,
     config::Priority,
     envelope::Envelope,
+    extension::Extension,
     owner::{Whose, WorkerId},
     slot::{DOOMED, State},
     stack::StackClass,
     task::{Seen, TaskId},
 };
 use std::{
-    any::Any,
     ptr::NonNull,
     sync::{atomic::Ordering, mpsc},
 };
@@ -48,7 +48,7 @@ pub(crate) enum Control {
 /// What a task grows from.
 pub(crate) struct Seed {
     pub(crate) body: OwnedBody,
-    pub(crate) extension: Option<Box<dyn Any + Send>>,
+    pub(crate) extension: Option<Extension>,
     pub(crate) priority: Priority,
     pub(crate) class: StackClass,
     pub(crate) marked: bool,

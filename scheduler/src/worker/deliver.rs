@@ -1,7 +1,7 @@
 //! An envelope's way to its task.
 //!
 //! Same worker: straight into the private list, no atomic operation. Another worker: into the outbox (`outbox.rs`), from there
-//! in a parcel into the owner's inbox (`arrivals.rs`); the owner moves it to the private list. If the task is on the move, or the sender no worker: into
+//! in a mailbag into the owner's inbox (`arrivals.rs`); the owner moves it to the private list. If the task is on the move, or the sender no worker: into
 //! the task's remote queue, and the task's token into its owner's inbox.
 //!
 //! A private push comes after what is in the remote queue (`owner.rs`: why order is kept).

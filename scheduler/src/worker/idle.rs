@@ -3,7 +3,8 @@
 //! 1. It is in the set of idle workers meanwhile, so that busy ones give it some (`balance.rs`).
 //! 2. It spins for `config.spin` at most: about what it costs to wake a sleeping CPU. Not if what ended its latest sleep
 //!    was no mail but an event from outside: the next one comes when it comes, and whoever brings it may need the CPU.
-//! 3. It sleeps by the inbox' word (`inbox.rs`), until mail or its next timer. Nobody wakes it for anything else; if it
+//! 3. Before it sleeps it gives back the memory of free stacks (`stacks.rs`).
+//! 4. It sleeps by the inbox' word (`inbox.rs`), until mail or its next timer. Nobody wakes it for anything else; if it
 //!    has a poller (`driver.rs`) it sleeps there, and so until something happens outside.
 
 use super::{Worker, timers};
@@ -38,6 +39,9 @@ impl Worker {
                 found = true;
                 break;
             }
+        }
+        while !found && self.trim() {
+            found = self.public.inbox.has_tokens();
         }
         if !found {
             self.sleep();

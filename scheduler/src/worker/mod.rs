@@ -39,7 +39,7 @@ pub(crate) use wait::{Uninterrupted, may_wait};
 
 use crate::{
     body::OwnedBody,
-    carrier::Carrier,
+    carrier::{Carrier, CarrierBox},
     choice::Scripted,
     clock::Random,
     current,
@@ -67,7 +67,7 @@ use crate::{
 use crossbeam_utils::CachePadded;
 use std::{
     cell::Cell,
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
     ptr::{self, NonNull},
     sync::{
@@ -81,8 +81,6 @@ use timers::Timed;
 const CLOCK_INTERVAL: u32 = 32;
 /// A slice that has used more than this many reductions is a reason to look at the clock.
 const LONG_SLICE: i32 = 500;
-/// Carriers have a fixed address: their coroutines know it.
-type CarrierBox = Box<Carrier>;
 
 /// What others touch, on lines of their own.
 #[derive(Debug)]
@@ -138,9 +136,13 @@ pub(crate) struct Worker {
     /// Orders that a rescuer could not carry out.
     orders: Own<Vec<Control>>,
     free_slots: Own<Vec<u32>>,
-    free_carriers: Own<Vec<CarrierBox>>,
+    free_carriers: Own<VecDeque<CarrierBox>>,
+    /// When some of them go back, though it is busy; the greatest number for never.
+    trim_at: Cell<u64>,
     /// Stacks of the default class that were taken from the region in a batch and not used yet.
     stacks: Own<Vec<Stack>>,
+    /// How many are taken next.
+    stack_batch: Cell<usize>,
     /// Carriers that tasks have kept.
     kept: Cell<usize>,
     outbox: Own<outbox::Outbox>,
@@ -232,8 +234,10 @@ impl Worker {
             trash: Own::new(Vec::new()),
             orders: Own::new(Vec::new()),
             free_slots: Own::new(Vec::new()),
-            free_carriers: Own::new(Vec::new()),
+            free_carriers: Own::new(VecDeque::new()),
+            trim_at: Cell::new(u64::MAX),
             stacks: Own::new(Vec::new()),
+            stack_batch: Cell::new(0),
             kept: Cell::new(0),
             outbox: Own::new(outbox::Outbox::new()),
             arrivals: Own::new(arrivals::Arrivals::new()),
@@ -342,6 +346,7 @@ impl Worker {
         let mut next: *const Slot = ptr::null();
         loop {
             self.poll_if_wanted();
+            self.trim_if_due();
             // SAFETY: slots live as long as `shared`.
             let slot = match unsafe { next.as_ref() } {
                 Some(slot) => slot,
@@ -364,6 +369,7 @@ impl Worker {
     pub(crate) fn run_until(&self, done: &dyn Fn() -> bool) -> bool {
         let mut next: *const Slot = ptr::null();
         loop {
+            self.trim_if_due();
             if done() {
                 // SAFETY: slots live as long as `shared`.
                 if let Some(slot) = unsafe { next.as_ref() } {
@@ -392,7 +398,7 @@ impl Worker {
         let mut carrier: *const Carrier = task.carrier();
         if carrier.is_null() {
             match self.take_carrier(StackClass(task.class())) {
-                Some(free) => carrier = Box::into_raw(free),
+                Some(free) => carrier = free.into_raw(),
                 None => {
                     // No stack to be had now: it waits until one is given back, here or by another worker.
                     self.metrics.no_stack.add(1);
@@ -407,7 +413,7 @@ impl Worker {
         }
         self.carrier.set(carrier);
         self.begin_slice(slot);
-        // SAFETY: carriers are boxes of ours that live until `finish` (`carrier.rs`, rule 4).
+        // SAFETY: carriers are ours and live until `finish` (`carrier.rs`, rule 4).
         let ended = unsafe { &*carrier }.resume();
         debug_assert!(!ended);
         self.carrier.set(ptr::null());
@@ -417,8 +423,8 @@ impl Worker {
                 ptr::null()
             }
             Parting::Free(next) => {
-                // SAFETY: it was made by `Box::into_raw`, and no task keeps it.
-                self.give_carrier(unsafe { Box::from_raw(carrier.cast_mut()) });
+                // SAFETY: it was made by `into_raw`, and no task keeps it.
+                self.give_carrier(unsafe { CarrierBox::from_raw(carrier) });
                 next
             }
         }
@@ -432,7 +438,7 @@ impl Worker {
             current::with_worker(|worker| {
                 loop {
                     worker.run_current();
-                    if worker.halt.get() || worker.poll_wanted.get() {
+                    if worker.halt.get() || worker.poll_wanted.get() || worker.wants_to_trim() {
                         worker.parting.set(Parting::Free(ptr::null()));
                         break;
                     }
@@ -704,7 +710,7 @@ impl Worker {
         self.flush();
         // SAFETY: rule 1.
         let free = unsafe { self.free_carriers.with(std::mem::take) };
-        self.end_carriers(free);
+        self.end_carriers(free.into());
         // SAFETY: rule 1.
         drop(unsafe { self.stacks.with(std::mem::take) });
         for index in 0..self.shared.slab.claimed() {
@@ -717,8 +723,8 @@ impl Worker {
             let carrier = task.carrier();
             if !carrier.is_null() {
                 task.set_carrier(ptr::null());
-                // SAFETY: made by `Box::into_raw`; the task that keeps it never runs again.
-                unsafe { Box::from_raw(carrier.cast_mut()) }.leak();
+                // SAFETY: made by `into_raw`; the task that keeps it never runs again.
+                unsafe { CarrierBox::from_raw(carrier) }.into_inner().leak();
             }
         }
     }
@@ -742,7 +748,7 @@ impl Drop for Worker {
         // stopped), their stacks are leaked, not unwound on a thread that may be another one.
         // SAFETY: exclusive.
         for carrier in unsafe { self.free_carriers.with(std::mem::take) } {
-            carrier.leak();
+            carrier.into_inner().leak();
         }
         self.discard_arrivals();
         while let Some(link) = NonNull::new(self.control.remote.take()) {

@@ -1,6 +1,6 @@
 //! What a worker holds back for tasks of other workers.
 //!
-//! A run of envelopes for one task is gathered (a long one becomes a bundle, `bundle.rs`), and the runs for some tasks, in a parcel for the
+//! A run of envelopes for one task is gathered (a long one becomes a bundle, `bundle.rs`), and the runs for some tasks, in a mailbag for the
 //! worker that owns them all; if it turns out that they have several owners, they are dealt out into one for each. What is for a task on the move goes
 //! into its remote queue, and its token to the owner's inbox.
 //!
@@ -8,15 +8,15 @@
 //!    run, before tasks are given away or settled, and by a rescuer. So what a task has sent is under way
 //!    before the task can move, and it waits for some short slices at most.
 //! 2. Runs go in the order in which they were begun, so envelopes of one sender for one task keep theirs. What goes into a remote queue
-//!    is pushed before the parcels are (`owner.rs`: why order is kept).
+//!    is pushed before the mailbags are (`owner.rs`: why order is kept).
 //! 3. Owners are looked up, and all is pushed, within a flush (`flushing.rs`).
 
 use super::Worker;
 use crate::{
     bundle::{BUNDLE, Bundle},
     envelope::{Envelope, Kind},
+    mailbag::{MAILBAG, Mailbag},
     owner::WorkerId,
-    parcel::{PARCEL, Parcel},
     remote_queue::Push,
     slot::Slot,
     stock::{OwnStock, Stock},
@@ -25,10 +25,10 @@ use std::{mem, ptr};
 
 /// Fewer envelopes go as they are. Guess: a bundle costs the receiver two more cache misses.
 const SHORT: usize = 4;
-/// Envelopes in the parcel from which on it goes. Guess: the lines of their slots are in the nearest cache still.
+/// Envelopes in the mailbag from which on it goes. Guess: the lines of their slots are in the nearest cache still.
 const ENOUGH: usize = 32;
 
-const _: () = assert!(ENOUGH + SHORT <= PARCEL);
+const _: () = assert!(ENOUGH + SHORT <= MAILBAG);
 /// Short slices after which all goes. Guess: a microsecond.
 const OLD: u32 = 16;
 
@@ -38,7 +38,7 @@ pub(crate) struct Outbox {
     to: *const Slot,
     envelopes: Box<Bundle>,
     /// The runs before it.
-    parcel: Box<Parcel>,
+    mailbag: Box<Mailbag>,
     /// Empty ones.
     pub(super) stock: OwnStock<Bundle>,
     /// Slices that have ended since the first one of all this was held back.
@@ -50,7 +50,7 @@ impl Outbox {
         Outbox {
             to: ptr::null(),
             envelopes: Bundle::new(),
-            parcel: Parcel::new(),
+            mailbag: Mailbag::new(),
             stock: OwnStock::new(),
             slices: 0,
         }
@@ -65,19 +65,19 @@ impl Outbox {
     /// The run that is being gathered is complete.
     fn close_run(&mut self, stock: &Stock<Bundle>) {
         if self.envelopes.len() < SHORT {
-            self.envelopes.drain().for_each(|envelope| self.parcel.push(self.to, envelope));
+            self.envelopes.drain().for_each(|envelope| self.mailbag.push(self.to, envelope));
         } else {
             let empty = self.stock.take(stock, Bundle::new);
-            self.parcel.push(self.to, Envelope::event(mem::replace(&mut self.envelopes, empty)));
+            self.mailbag.push(self.to, Envelope::event(mem::replace(&mut self.envelopes, empty)));
         }
         self.to = ptr::null();
     }
 }
 
 /// The worker that owns all the tasks.
-fn common_owner(parcel: &Parcel) -> Option<WorkerId> {
+fn common_owner(mailbag: &Mailbag) -> Option<WorkerId> {
     // SAFETY: slots live as long as the scheduler.
-    let mut owners = parcel.slots().map(|slot| unsafe { &*slot }.owner.address());
+    let mut owners = mailbag.slots().map(|slot| unsafe { &*slot }.owner.address());
     let first = owners.next()?;
     if owners.all(|owner| owner == first) { first } else { None }
 }
@@ -100,7 +100,7 @@ impl Worker {
                     outbox.to = slot;
                 }
                 outbox.envelopes.push(envelope, serial);
-                outbox.envelopes.len() >= BUNDLE || outbox.parcel.len() >= ENOUGH
+                outbox.envelopes.len() >= BUNDLE || outbox.mailbag.len() >= ENOUGH
             })
         };
         if full || urgent {
@@ -134,27 +134,27 @@ impl Worker {
 
     #[inline(never)]
     fn flush_now(&self) {
-        let empty = self.empty_parcel();
+        let empty = self.empty_mailbag();
         // SAFETY: `Worker` rule 1.
-        let parcel = unsafe {
+        let mailbag = unsafe {
             self.outbox.with(|outbox| {
                 outbox.close_run(&self.shared.bundles);
-                mem::replace(&mut outbox.parcel, empty)
+                mem::replace(&mut outbox.mailbag, empty)
             })
         };
         self.flushing.begin();
-        match common_owner(&parcel) {
-            Some(owner) => self.push_parcel(parcel, owner),
-            None => self.deal_out(parcel),
+        match common_owner(&mailbag) {
+            Some(owner) => self.push_mailbag(mailbag, owner),
+            None => self.deal_out(mailbag),
         }
         self.flushing.end();
     }
 
     /// To each worker its own; what has no owner now into the tasks' remote queues.
     #[cold]
-    fn deal_out(&self, mut parcel: Box<Parcel>) {
-        let mut dealt: Vec<(WorkerId, Box<Parcel>)> = Vec::new();
-        while let Some((to, envelope)) = parcel.pop() {
+    fn deal_out(&self, mut mailbag: Box<Mailbag>) {
+        let mut dealt: Vec<(WorkerId, Box<Mailbag>)> = Vec::new();
+        while let Some((to, envelope)) = mailbag.pop() {
             // SAFETY: slots live as long as `shared`.
             let slot = unsafe { &*to };
             let Some(owner) = slot.owner.address() else {
@@ -166,18 +166,18 @@ impl Worker {
                 continue;
             };
             let at = dealt.iter().position(|(worker, _)| *worker == owner).unwrap_or_else(|| {
-                dealt.push((owner, self.empty_parcel()));
+                dealt.push((owner, self.empty_mailbag()));
                 dealt.len() - 1
             });
             dealt[at].1.push(to, envelope);
         }
-        for (owner, parcel) in dealt {
-            self.push_parcel(parcel, owner);
+        for (owner, mailbag) in dealt {
+            self.push_mailbag(mailbag, owner);
         }
     }
 
-    fn push_parcel(&self, parcel: Box<Parcel>, owner: WorkerId) {
-        let (marked, link) = parcel.into_link();
+    fn push_mailbag(&self, mailbag: Box<Mailbag>, owner: WorkerId) {
+        let (marked, link) = mailbag.into_link();
         self.shared.push_mail(marked, link, owner);
     }
 }

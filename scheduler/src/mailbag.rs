@@ -1,34 +1,34 @@
 //! Mail for many tasks of one worker, under one link of its inbox.
 //!
 //! What a worker sends to tasks of another one lies in the sender's cache. If each message were pushed to its own task, the lines of both
-//! tasks' records would travel, and the addresses would be found one cache miss after the other. In a parcel the addresses lie
+//! tasks' records would travel, and the addresses would be found one cache miss after the other. In a mailbag the addresses lie
 //! side by side; the receiving worker asks for all at once, and the records of its tasks stay with it.
 //!
-//! 1. A parcel owns its envelopes (an envelope may hold a bundle, `bundle.rs`). They are in the order in which they were sent.
+//! 1. A mailbag owns its envelopes (an envelope may hold a bundle, `bundle.rs`). They are in the order in which they were sent.
 //! 2. It goes to the worker that was the owner of all its tasks when it was pushed (`owner.rs`, rule 5).
-//! 3. A link that leads to a parcel is marked by a bit of its address that no slot's token has set. Only
-//!    [`Parcel::into_link`] makes such an address, and [`Parcel::from_link`] takes it back, once.
+//! 3. A link that leads to a mailbag is marked by a bit of its address that no slot's token has set. Only
+//!    [`Mailbag::into_link`] makes such an address, and [`Mailbag::from_link`] takes it back, once.
 
 use crate::{depot::prefetch_to_write, envelope::Envelope, remote_queue::Link, slot::Slot};
 use std::{mem::MaybeUninit, ptr::NonNull};
 
-/// Envelopes in a parcel at most.
-pub(crate) const PARCEL: usize = 64;
-/// Cache lines of a parcel that are asked for ahead. Guess: what half a parcel takes.
+/// Envelopes in a mailbag at most.
+pub(crate) const MAILBAG: usize = 64;
+/// Cache lines of a mailbag that are asked for ahead. Guess: what half a mailbag takes.
 const LINES: usize = 9;
 /// Rule 3. (The bit below is the inbox' own, and links are aligned to 8 bytes.)
 const MARK: usize = 2;
 
-const _: () = assert!(align_of::<Parcel>() > MARK && align_of::<Link>() > MARK);
+const _: () = assert!(align_of::<Mailbag>() > MARK && align_of::<Link>() > MARK);
 
 /// See the head of this file.
 #[repr(C)]
-pub(crate) struct Parcel {
+pub(crate) struct Mailbag {
     link: Link,
     /// Taken out so far.
     taken: u32,
     len: u32,
-    items: [MaybeUninit<Item>; PARCEL],
+    items: [MaybeUninit<Item>; MAILBAG],
 }
 
 /// An envelope and the slot that it goes to.
@@ -39,18 +39,18 @@ struct Item {
 }
 
 // SAFETY: rule 1; envelopes are `Send`, and slots are `Sync`.
-unsafe impl Send for Parcel {}
+unsafe impl Send for Mailbag {}
 
-impl Parcel {
+impl Mailbag {
     pub(crate) fn new() -> Box<Self> {
-        Box::new(Parcel { link: Link::new(), taken: 0, len: 0, items: [MaybeUninit::uninit(); PARCEL] })
+        Box::new(Mailbag { link: Link::new(), taken: 0, len: 0, items: [MaybeUninit::uninit(); MAILBAG] })
     }
 
     pub(crate) fn len(&self) -> usize {
         self.len as usize
     }
 
-    /// Puts an envelope in. The parcel must not be full.
+    /// Puts an envelope in. The mailbag must not be full.
     #[inline(always)]
     pub(crate) fn push(&mut self, to: *const Slot, envelope: Envelope) {
         self.items[self.len as usize].write(Item { to, envelope: envelope.into_link() });
@@ -64,7 +64,7 @@ impl Parcel {
         items.iter().map(|item| unsafe { item.assume_init_ref() }.to)
     }
 
-    /// The next envelope, and where it goes. After the last one the parcel is empty, for use again.
+    /// The next envelope, and where it goes. After the last one the mailbag is empty, for use again.
     #[inline(always)]
     pub(crate) fn pop(&mut self) -> Option<(*const Slot, Envelope)> {
         if self.taken == self.len {
@@ -80,9 +80,9 @@ impl Parcel {
 
     /// Asks for its own cache lines, as many as are used as a rule.
     #[inline]
-    pub(crate) fn prefetch_itself(parcel: *const u8) {
+    pub(crate) fn prefetch_itself(mailbag: *const u8) {
         for line in 0..LINES {
-            prefetch_to_write(parcel.wrapping_add(line * 64));
+            prefetch_to_write(mailbag.wrapping_add(line * 64));
         }
     }
 
@@ -102,7 +102,7 @@ impl Parcel {
         (link.map_addr(|address| address | MARK), link)
     }
 
-    /// The parcel that a link of an inbox leads to; `None`: it is a slot's token.
+    /// The mailbag that a link of an inbox leads to; `None`: it is a slot's token.
     ///
     /// # Safety
     ///
@@ -112,11 +112,11 @@ impl Parcel {
             return None;
         }
         // SAFETY: rule 3.
-        Some(unsafe { Box::from_raw(unmarked(link).as_ptr().cast::<Parcel>()) })
+        Some(unsafe { Box::from_raw(unmarked(link).as_ptr().cast::<Mailbag>()) })
     }
 }
 
-/// Does a link that an inbox gave out lead to a parcel?
+/// Does a link that an inbox gave out lead to a mailbag?
 pub(crate) fn is_marked(link: NonNull<Link>) -> bool {
     link.addr().get() & MARK != 0
 }
@@ -127,7 +127,7 @@ pub(crate) fn unmarked(link: NonNull<Link>) -> NonNull<Link> {
     unsafe { NonNull::new_unchecked(link.as_ptr().map_addr(|address| address & !MARK)) }
 }
 
-impl Drop for Parcel {
+impl Drop for Mailbag {
     fn drop(&mut self) {
         while let Some((_, envelope)) = self.pop() {
             drop(envelope);
