@@ -5,6 +5,7 @@
 //! | `mod.rs` | the loop: find a task, run it, see what became of it |
 //! | `deliver.rs` | an envelope's way: straight, or by remote queue and token, into the private lists |
 //! | `outbox.rs` | what is held back for tasks of other workers |
+//! | `rooms.rs` | room in bounded mailboxes that is held while a slice lasts |
 //! | `wait.rs` | what a running task does to wait, and how it comes back |
 //! | `idle.rs` | nothing to run: spin, then sleep; in systematic mode, let time pass |
 //! | `stacks.rs` | free carriers: taking, keeping, ending them |
@@ -26,12 +27,14 @@ mod control;
 mod deliver;
 mod idle;
 mod outbox;
+mod rooms;
 mod stacks;
 mod timers;
 mod wait;
 
 pub(crate) use balance::IdleSet;
 pub(crate) use control::{Control, Seed, TimerAnswer};
+pub use rooms::Lender;
 pub use timers::TimerHandle;
 pub use wait::Wake;
 pub(crate) use wait::{Uninterrupted, may_wait};
@@ -138,6 +141,9 @@ pub(crate) struct Worker {
     /// Carriers that tasks have kept.
     kept: Cell<usize>,
     outbox: Own<outbox::Outbox>,
+    rooms: Own<rooms::Rooms>,
+    /// There may be something in it to give back.
+    rooms_open: Cell<bool>,
     /// Clock as last read, and how long ago that was.
     now: Cell<u64>,
     stopwatch: Stopwatch,
@@ -223,6 +229,8 @@ impl Worker {
             stacks: Own::new(Vec::new()),
             kept: Cell::new(0),
             outbox: Own::new(outbox::Outbox::new()),
+            rooms: Own::new(rooms::Rooms::new()),
+            rooms_open: Cell::new(false),
             now: Cell::new(now),
             stopwatch: Stopwatch::new(!shared.systematic),
             turn: Cell::new(0),
@@ -471,6 +479,7 @@ impl Worker {
     /// The current task's slice is over, one way or another.
     #[inline(always)]
     fn end_slice(&self) {
+        self.settle_rooms();
         self.current.set(ptr::null());
         let used = self.slice - self.reductions.load(Ordering::Relaxed);
         // A moving average over some eight slices.
