@@ -4,7 +4,7 @@
 //! them. What its mailbox holds is counted in a [`Bound`] that the senders share:
 //!
 //! 1. A message *reserves* room before it goes on its way; the receiver gives it back when it takes the
-//!    message out ([`received`]), or when the message is dropped with the mailbox. So what is under way counts too.
+//!    message out ([`received`]). So what is under way counts too.
 //!    A timer's message reserves when it fires; it does not wait for room. Events and signals are exempt.
 //! 2. *Block*: a sender without room stands in line and sleeps until it is called (`scheduler/src/room.rs`).
 //! 3. *Drop oldest*: the message goes in beyond the limit; a receiver whose mailbox holds more than the limit
@@ -230,13 +230,13 @@ impl Bound {
         self.limit.bytes == usize::MAX && self.limit.overflow != Overflow::DropOldest
     }
 
-    /// Rules 1 and 5.
+    /// Rules 1 and 5. The weight is within the limit.
     fn reserve(&self, weight: usize) -> bool {
         if weight == 0 {
             return self.room.claim(1) == 1;
         }
         // Sequentially consistent, as all of the room: a sender that is refused looks at them after it stood in line.
-        if self.room.is_full() || self.bytes.load(Ordering::SeqCst) + weight > self.limit.bytes {
+        if self.room.is_full() || self.bytes.load(Ordering::SeqCst) > self.limit.bytes - weight {
             return false;
         }
         let more = |bytes: usize| bytes.checked_add(weight).filter(|bytes| *bytes <= self.limit.bytes);
@@ -392,7 +392,8 @@ fn own() -> Option<Arc<Bound>> {
     crate::state::with_existing(|state| state.rare.as_ref().and_then(|rare| rare.bound.clone())).flatten()
 }
 
-/// A message of the process that a hook is called for is dropped, and with it what it has reserved.
+/// A message of the process that a hook is called for, which lives, is dropped, and with it what it has reserved. (When a process
+/// ends its bound is the first to go.)
 pub(crate) fn dropped(envelope: &Envelope) {
     if envelope.kind() == Kind::Message
         && current::is_subject_marked()

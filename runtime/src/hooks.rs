@@ -244,7 +244,6 @@ impl Hooks for Inner {
     }
 
     fn dead_letter(&self, to: TaskId, message: &Envelope) {
-        bound::dropped(message);
         self.dead_letters.arrived(Pid::new(self.id, to), message.type_name());
         self.tell(Seen::DeadLetter { message: message.type_name() });
     }

@@ -19,8 +19,14 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-/// Mailboxes at a time. Guess: two that share a place cost as much as without the table.
-const PLACES: usize = 64;
+/// Mailboxes at a time, 16 KiB; a power of 2. If a task uses two that share a place in turns, each message costs as much as without the table.
+const PLACES: usize = 256;
+
+/// The place of a task. Scattered: tasks that talk to each other are often at a round distance, for they were started in turns.
+#[inline(always)]
+fn place_of(task: TaskId) -> usize {
+    (task.index().wrapping_mul(0x9E37_79B9) >> (u32::BITS - PLACES.trailing_zeros())) as usize
+}
 
 /// Gives and takes back room in the mailbox of one task (`room.rs`).
 pub trait Lender: Send + Sync {
@@ -43,17 +49,20 @@ pub(crate) struct Rooms {
     open: Vec<u8>,
 }
 
+/// A cache line.
+#[repr(align(64))]
 struct Place {
     task: TaskId,
     lender: Option<Arc<dyn Lender>>,
-    /// For so many messages room is held.
+    /// For so many messages room is held; if for any, it is open.
     left: u32,
     share: u32,
     /// What the next claim of this slice is for.
     wish: u32,
     slice: u32,
+    /// It is in the list.
     open: bool,
-    /// The lender wants to be asked again.
+    /// The lender wants to be asked again; if so, it is open.
     owed: bool,
 }
 
@@ -72,45 +81,61 @@ impl Rooms {
 
     #[inline(always)]
     fn find(&mut self, task: TaskId) -> Option<(usize, &mut Place)> {
-        let at = task.index() as usize % PLACES;
+        let at = place_of(task);
         let place = self.places.get_mut(at)?;
         (place.task == task && place.share > 0).then_some((at, place))
     }
 
+    /// Takes room that is held.
     #[inline(always)]
-    fn take(&mut self, task: TaskId, slice: u32) -> bool {
-        let Some((at, place)) = self.find(task) else { return false };
-        if place.left == 0 {
-            let Some(lender) = &place.lender else { return false };
-            if place.slice != slice {
-                place.slice = slice;
-                place.wish = 1;
+    fn take(&mut self, task: TaskId) -> bool {
+        match self.find(task) {
+            Some((_, place)) if place.left > 0 => {
+                place.left -= 1;
+                true
             }
-            place.left = lender.claim(place.wish);
-            if place.left == 0 {
-                return false;
-            }
-            place.wish = (place.wish * 2).min(place.share);
+            _ => false,
         }
-        place.left -= 1;
+    }
+
+    /// Claims room, and takes some of it (rule 3).
+    fn claim(&mut self, task: TaskId, slice: u32) -> bool {
+        let Some((at, place)) = self.find(task) else { return false };
+        let Some(lender) = &place.lender else { return false };
+        if place.slice != slice {
+            place.slice = slice;
+            place.wish = 1;
+        }
+        let claimed = lender.claim(place.wish);
+        if claimed == 0 {
+            return false;
+        }
+        place.wish = (place.wish * 2).min(place.share);
+        place.left = claimed - 1;
         if place.left > 0 {
             self.open(at);
         }
         true
     }
 
-    /// `None`: the task has no place here.
+    /// Puts to what is held. `None`: it must be opened, or there is too much; or the task has no place here.
     #[inline(always)]
-    fn put(&mut self, task: TaskId) -> Option<Option<Due>> {
+    fn put(&mut self, task: TaskId) -> Option<()> {
+        let (_, place) = self.find(task)?;
+        let fits = place.open && place.left + 1 < place.share;
+        fits.then(|| place.left += 1)
+    }
+
+    /// The same in all cases. Outer `None`: the task has no place here.
+    fn put_any(&mut self, task: TaskId) -> Option<Option<Due>> {
         let (at, place) = self.find(task)?;
-        if place.left + 1 >= place.share {
-            let lender = place.lender.take()?;
-            let messages = mem::take(&mut place.left) + 1;
-            return Some(Some(Due { at, task, lender, messages }));
+        if place.left + 1 < place.share {
+            place.left += 1;
+            self.open(at);
+            return Some(None);
         }
-        place.left += 1;
-        self.open(at);
-        Some(None)
+        let lender = place.lender.take()?;
+        Some(Some(Due { at, task, lender, messages: mem::take(&mut place.left) + 1 }))
     }
 
     /// What is held in a place.
@@ -154,12 +179,12 @@ impl Rooms {
         if place.task != task {
             return Some(lender);
         }
-        let rest = place.lender.replace(lender);
+        let spare = place.lender.replace(lender);
         if owed {
             place.owed = true;
             self.open(at);
         }
-        rest
+        spare
     }
 
     #[inline(always)]
@@ -206,15 +231,21 @@ impl Worker {
     #[inline(always)]
     pub(crate) fn take_room(&self, task: TaskId) -> bool {
         let entered = self.custody.enter();
-        // Relaxed: this thread is the only writer.
-        let slice = self.slices.load(Ordering::Relaxed);
         // SAFETY: `Worker` rule 1.
-        let taken = unsafe { self.rooms.with(|rooms| rooms.take(task, slice)) };
-        self.rooms_open.set(true);
+        let taken = unsafe { self.rooms.with(|rooms| rooms.take(task)) } || self.claim_room(task);
         if entered {
             self.custody.leave();
         }
         taken
+    }
+
+    #[inline(never)]
+    fn claim_room(&self, task: TaskId) -> bool {
+        // Relaxed: this thread is the only writer.
+        let slice = self.slices.load(Ordering::Relaxed);
+        self.rooms_open.set(true);
+        // SAFETY: `Worker` rule 1. Lenders do not come back in `claim`.
+        unsafe { self.rooms.with(|rooms| rooms.claim(task, slice)) }
     }
 
     /// The task that runs has taken a message out of its mailbox. False: its room is not known here.
@@ -222,22 +253,29 @@ impl Worker {
     pub(crate) fn put_room(&self, task: TaskId) -> bool {
         let entered = self.custody.enter();
         // SAFETY: `Worker` rule 1.
-        let put = unsafe { self.rooms.with(|rooms| rooms.put(task)) };
-        self.rooms_open.set(true);
-        let known = put.is_some();
-        if let Some(Some(due)) = put {
-            self.give_back(due, false);
-        }
+        let put = unsafe { self.rooms.with(|rooms| rooms.put(task)) }.is_some() || self.put_any_room(task);
         if entered {
             self.custody.leave();
         }
-        known
+        put
+    }
+
+    #[inline(never)]
+    fn put_any_room(&self, task: TaskId) -> bool {
+        self.rooms_open.set(true);
+        // SAFETY: `Worker` rule 1.
+        let put = unsafe { self.rooms.with(|rooms| rooms.put_any(task)) };
+        let is_known = put.is_some();
+        if let Some(Some(due)) = put {
+            self.give_back(due, false);
+        }
+        is_known
     }
 
     /// From now on room in the mailbox of this task is held here; what was held in its place is given back. `owed`: the lender wants
     /// to be asked when the slice is over.
     pub(crate) fn keep_room(&self, task: TaskId, lender: Arc<dyn Lender>, owed: bool) {
-        let at = task.index() as usize % PLACES;
+        let at = place_of(task);
         // SAFETY: `Worker` rule 1.
         if let Some(due) = unsafe { self.rooms.with(|rooms| rooms.make_place(at, task)) } {
             self.give_back(due, true);
@@ -245,7 +283,7 @@ impl Worker {
         // SAFETY: `Worker` rule 1.
         let before = unsafe { self.rooms.with(|rooms| rooms.keep(at, task, lender, owed)) };
         self.rooms_open.set(true);
-        drop(before);
+        self.drop_outside(before);
     }
 
     /// Gives back all that is held (rule 1): the slice is over.
@@ -258,11 +296,11 @@ impl Worker {
 
     #[inline(never)]
     fn settle_rooms_now(&self) {
-        self.rooms_open.set(false);
         // SAFETY: `Worker` rule 1.
         while let Some(due) = unsafe { self.rooms.with(Rooms::next_due) } {
             self.give_back(due, true);
         }
+        self.rooms_open.set(false);
     }
 
     /// The same in the middle of a slice.
@@ -291,8 +329,10 @@ impl Worker {
         let Due { at, task, lender, messages } = due;
         let owed = lender.give_back(messages, rest) && !rest;
         // SAFETY: `Worker` rule 1.
-        let rest = unsafe { self.rooms.with(|rooms| rooms.restore(at, task, lender, owed)) };
-        drop(rest);
+        let spare = unsafe { self.rooms.with(|rooms| rooms.restore(at, task, lender, owed)) };
+        if spare.is_some() {
+            self.drop_outside(spare);
+        }
     }
 }
 
