@@ -233,12 +233,11 @@ fn pairs_with_a_window_as_large_as_the_limit_never_wait_for_ever() {
                     }
                 });
             let echo = echo.expect("it can be spawned");
-            let mut sent = window as u32;
-            (0..sent).for_each(|number| echo.send(number));
-            for number in 0..sent + 300 {
+            let window = window as u32;
+            (0..window).for_each(|number| echo.send(number));
+            for number in 0..window + 300 {
                 assert_eq!(mailbox.message(), number);
-                echo.send(sent);
-                sent += 1;
+                echo.send(window + number);
             }
         });
     }
