@@ -23,6 +23,7 @@
 //! | `custody` | a worker that enters a section against a rescuer |
 //! | `exit_race` | a monitor's request against the end of its target |
 //! | `hand_over` | the watchdog gives a stuck worker's task away, against senders and the worker's return |
+//! | `room` | room in a bounded mailbox comes back, against senders that find none, wait, or give up |
 //! | `steal` | two givers against one idle worker |
 //!
 //! `parts` is what surrounds the protocols, in miniature.
@@ -58,5 +59,7 @@ mod parker;
 mod parts;
 #[cfg(all(test, loom))]
 mod remote_queue;
+#[cfg(all(test, loom))]
+mod room;
 #[cfg(all(test, loom))]
 mod steal;

@@ -1,17 +1,22 @@
 //! Bounded mailboxes (semantics row S14).
 //!
-//! A process that is spawned with a [`Limit`] is marked; sends to it take the path in this file. What
-//! its mailbox holds is counted in a [`Bound`] that the senders share:
+//! A process that is spawned with a [`Limit`] is marked; sends to it take the path in this file, unless its worker holds room for
+//! them. What its mailbox holds is counted in a [`Bound`] that the senders share:
 //!
 //! 1. A message *reserves* room before it goes on its way; the receiver gives it back when it takes the
-//!    message out ([`taken`]), or when the message is dropped with the mailbox. So what is under way counts too.
+//!    message out ([`received`]). So what is under way counts too.
 //!    A timer's message reserves when it fires; it does not wait for room. Events and signals are exempt.
-//! 2. *Block*: a sender without room puts itself on the waiting list, looks once more, and sleeps; a receiver
-//!    that has room for half of the limit again pokes all who wait. The lock of the list orders the second look
-//!    against the poke, so none is lost.
+//! 2. *Block*: a sender without room stands in line and sleeps until it is called (`scheduler/src/room.rs`).
 //! 3. *Drop oldest*: the message goes in beyond the limit; a receiver whose mailbox holds more than the limit
 //!    drops from the front until it does not ([`is_over`]). One that does not look until twice the limit is held
 //!    gets no more: then the newest is dropped.
+//! 4. A worker may take room for several messages at once, and give it back so, while a slice lasts
+//!    (`scheduler/src/worker/rooms.rs`): at most a [`SHARE`]th of the limit, and only where senders wait. The other policies would drop or kill for
+//!    room that is not used; there each message reserves for itself. With one worker nobody sees a difference, for what it
+//!    holds is settled before anybody is refused.
+//! 5. Room for a message is room for its bytes and for its number. Both are looked at before either is taken; if the second cannot be taken after all,
+//!    the first one goes back, and who was refused meanwhile is called. With a limit of bytes all in line are called at
+//!    a time: where the first does not fit a later one may.
 
 use crate::{
     error::SendError,
@@ -24,17 +29,26 @@ use crate::{
     signal::Signal,
 };
 use engset_scheduler::{
-    Envelope, Kind,
+    Envelope, Kind, Lender, TaskId,
     current::{self, Position, Wake},
+    room::{Back, Room},
 };
 use hashbrown::HashMap;
 use std::{
-    fmt, mem,
+    fmt,
     sync::{
-        Arc, Condvar, Mutex, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicUsize, Ordering},
     },
+    thread::{self, Thread},
 };
+
+/// Rule 4.
+const SHARE: usize = 16;
+/// What is held at most, however large the limit is. Guess: an atomic operation in so many messages is nothing.
+const MOST_HELD: usize = 256;
+/// Senders that are called at a time, if the limit is not small.
+const CALLS: usize = 2;
 
 /// What a mailbox may hold, and what happens to a message that does not fit.
 #[derive(Clone)]
@@ -141,14 +155,29 @@ impl fmt::Debug for Limit {
 
 /// The shared count of one mailbox.
 pub(crate) struct Bound {
-    limit: Limit,
-    messages: AtomicUsize,
+    room: Room<Waiter>,
     bytes: AtomicUsize,
-    someone_waits: AtomicBool,
-    waiting: Mutex<Vec<Pid>>,
-    /// For threads that are no processes; with the lock of `waiting`.
-    room: Condvar,
-    closed: AtomicBool,
+    limit: Limit,
+}
+
+/// Who waits for room.
+#[derive(Clone, Debug)]
+enum Waiter {
+    Process(Pid),
+    Thread(Thread),
+}
+
+impl Waiter {
+    fn current() -> Self {
+        try_self_pid().map_or_else(|| Waiter::Thread(thread::current()), Waiter::Process)
+    }
+
+    fn wake(self) {
+        match self {
+            Waiter::Process(pid) => send::signal(pid, Signal::Poke),
+            Waiter::Thread(thread) => thread.unpark(),
+        }
+    }
 }
 
 enum Admission {
@@ -157,23 +186,36 @@ enum Admission {
     Kill,
 }
 
-enum Room {
-    Yes,
-    No,
-    Never(usize),
+/// Why a sender does not wait any more.
+enum Waited {
+    HasRoom,
+    TimedOut,
+    Closed,
+}
+
+/// A sender's place in line.
+struct InLine<'a> {
+    room: &'a Room<Waiter>,
+    ticket: Option<u64>,
+}
+
+impl Drop for InLine<'_> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            self.room.leave(ticket).into_iter().for_each(Waiter::wake);
+        }
+    }
 }
 
 impl Bound {
-    pub(crate) fn new(limit: Limit) -> Self {
-        Bound {
-            limit,
-            messages: AtomicUsize::new(0),
-            bytes: AtomicUsize::new(0),
-            someone_waits: AtomicBool::new(false),
-            waiting: Mutex::new(Vec::new()),
-            room: Condvar::new(),
-            closed: AtomicBool::new(false),
-        }
+    pub(crate) fn new(mut limit: Limit) -> Self {
+        let calls = if limit.bytes == usize::MAX {
+            limit.weigh = None;
+            (limit.messages / 64).clamp(1, CALLS)
+        } else {
+            usize::MAX
+        };
+        Bound { room: Room::new(limit.messages, calls), bytes: AtomicUsize::new(0), limit }
     }
 
     fn weight(&self, envelope: &Envelope) -> usize {
@@ -183,106 +225,139 @@ impl Bound {
         self.limit.weigh.as_ref().map_or(envelope.size(), |weigh| weigh(envelope))
     }
 
-    /// Rule 1.
-    fn reserve(&self, envelope: &Envelope) -> Room {
-        let weight = self.weight(envelope);
-        if weight > self.limit.bytes {
-            return Room::Never(weight);
+    /// Does only the number of messages count, and does what does not fit not get in?
+    fn is_plain(&self) -> bool {
+        self.limit.bytes == usize::MAX && self.limit.overflow != Overflow::DropOldest
+    }
+
+    /// Rules 1 and 5. The weight is within the limit.
+    fn reserve(&self, weight: usize) -> bool {
+        if weight == 0 {
+            return self.room.claim(1) == 1;
         }
-        // Relaxed, here and below: the counts guard no data; the messages travel with their own order.
-        if self.messages.fetch_add(1, Ordering::Relaxed) >= self.limit.messages {
-            self.messages.fetch_sub(1, Ordering::Relaxed);
-            return Room::No;
+        // Sequentially consistent, as all of the room: a sender that is refused looks at them after it stood in line.
+        if self.room.is_full() || self.bytes.load(Ordering::SeqCst) > self.limit.bytes - weight {
+            return false;
         }
-        if weight > 0 && self.bytes.fetch_add(weight, Ordering::Relaxed) + weight > self.limit.bytes {
-            self.bytes.fetch_sub(weight, Ordering::Relaxed);
-            self.messages.fetch_sub(1, Ordering::Relaxed);
-            return Room::No;
+        let more = |bytes: usize| bytes.checked_add(weight).filter(|bytes| *bytes <= self.limit.bytes);
+        if self.bytes.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_err() {
+            return false;
         }
-        Room::Yes
+        if self.room.claim(1) == 1 {
+            return true;
+        }
+        self.put_back(0, weight, true);
+        false
+    }
+
+    /// The same; what this worker holds is settled before it says no.
+    fn reserve_settled(&self, weight: usize) -> bool {
+        self.reserve(weight) || {
+            current::settle_rooms();
+            self.reserve(weight)
+        }
     }
 
     /// Beyond the limit, but not beyond twice the limit (rule 3).
-    fn force(&self, envelope: &Envelope) -> bool {
-        let weight = self.weight(envelope);
-        let messages = self.messages.fetch_add(1, Ordering::Relaxed) + 1;
-        let bytes = self.bytes.fetch_add(weight, Ordering::Relaxed) + weight;
-        let fits =
-            messages <= self.limit.messages.saturating_mul(2) && bytes <= self.limit.bytes.saturating_mul(2);
-        if !fits {
-            self.messages.fetch_sub(1, Ordering::Relaxed);
-            self.bytes.fetch_sub(weight, Ordering::Relaxed);
+    fn force(&self, weight: usize) -> bool {
+        let most = self.limit.bytes.saturating_mul(2);
+        let more = |bytes: usize| bytes.checked_add(weight).filter(|bytes| *bytes <= most);
+        if self.bytes.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_err() {
+            return false;
         }
-        fits
+        let forced = self.room.force();
+        if !forced {
+            self.bytes.fetch_sub(weight, Ordering::SeqCst);
+        }
+        forced
     }
 
     fn is_over(&self) -> bool {
-        self.messages.load(Ordering::Relaxed) > self.limit.messages
-            || self.bytes.load(Ordering::Relaxed) > self.limit.bytes
+        self.limit.overflow == Overflow::DropOldest
+            && (self.room.used() > self.limit.messages
+                || self.bytes.load(Ordering::SeqCst) > self.limit.bytes)
     }
 
     /// Room without waiting for it; what does not fit is dropped by the caller.
     fn admit(&self, envelope: &Envelope) -> Admission {
-        match self.reserve(envelope) {
-            Room::Yes => Admission::Yes,
-            Room::Never(_) => Admission::No,
-            Room::No => match self.limit.overflow {
-                Overflow::Block | Overflow::DropNewest => Admission::No,
-                Overflow::DropOldest if self.force(envelope) => Admission::Yes,
-                Overflow::DropOldest => Admission::No,
-                Overflow::KillReceiver => Admission::Kill,
-            },
+        let weight = self.weight(envelope);
+        if weight > self.limit.bytes {
+            return Admission::No;
+        }
+        if self.reserve_settled(weight) {
+            return Admission::Yes;
+        }
+        match self.limit.overflow {
+            Overflow::Block | Overflow::DropNewest => Admission::No,
+            Overflow::DropOldest if self.force(weight) => Admission::Yes,
+            Overflow::DropOldest => Admission::No,
+            Overflow::KillReceiver => Admission::Kill,
         }
     }
 
-    fn give_back(&self, weight: usize) {
-        let left = self.messages.fetch_sub(1, Ordering::Relaxed) - 1;
-        let bytes = self.bytes.fetch_sub(weight, Ordering::Relaxed) - weight;
-        // Sequentially consistent with the store in `wait_for_room`: either we see that someone waits, or that
-        // someone's second look sees the room.
-        std::sync::atomic::fence(Ordering::SeqCst);
-        if self.someone_waits.load(Ordering::Relaxed)
-            && left <= self.limit.messages / 2
-            && bytes <= self.limit.bytes / 2
-        {
-            self.wake_all();
-        }
-    }
-
-    #[cold]
-    fn wake_all(&self) {
-        let mut waiting = node::lock(&self.waiting);
-        self.someone_waits.store(false, Ordering::Relaxed);
-        let pids = mem::take(&mut *waiting);
-        drop(waiting);
-        self.room.notify_all();
-        for pid in pids {
-            send::signal(pid, Signal::Poke);
-        }
-    }
-
-    /// Rule 2. Returns when it is worth another try, or when the deadline has passed (false).
-    fn wait_for_room(&self, deadline: u64) -> bool {
-        let mut waiting = node::lock(&self.waiting);
-        self.someone_waits.store(true, Ordering::Relaxed);
-        std::sync::atomic::fence(Ordering::SeqCst);
-        let full = self.messages.load(Ordering::Relaxed) >= self.limit.messages
-            || (self.limit.bytes != usize::MAX && self.bytes.load(Ordering::Relaxed) > self.limit.bytes / 2);
-        if !full || self.closed.load(Ordering::Relaxed) {
-            return true;
-        }
-        match try_self_pid() {
-            Some(pid) => {
-                if !waiting.contains(&pid) {
-                    waiting.push(pid);
-                }
-                drop(waiting);
-                current::sleep(deadline) != Wake::TimedOut
+    /// Gives room back. `rest`: no more will come for now. True: somebody waits, and it was too little to call anybody (`Room`,
+    /// rule 4).
+    fn put_back(&self, messages: u32, weight: usize, rest: bool) -> bool {
+        let bytes = match weight {
+            0 => self.bytes.load(Ordering::Relaxed),
+            weight => self.bytes.fetch_sub(weight, Ordering::SeqCst) - weight,
+        };
+        let enough = |used| rest || used <= self.limit.messages / 2 && bytes <= self.limit.bytes / 2;
+        match self.room.give_back(messages, enough) {
+            Back::Done => false,
+            Back::Owed => true,
+            Back::Call(called) => {
+                called.into_iter().for_each(Waiter::wake);
+                false
             }
-            None => {
-                drop(self.room.wait(waiting));
-                true
+        }
+    }
+
+    /// Rule 2.
+    fn wait_for_room(&self, weight: usize, deadline: u64) -> Waited {
+        let mut place = InLine { room: &self.room, ticket: None };
+        loop {
+            if !self.room.stand(&mut place.ticket, Waiter::current) {
+                // Nobody counts calls any more.
+                place.ticket = None;
+                return Waited::Closed;
             }
+            if self.reserve(weight) {
+                return Waited::HasRoom;
+            }
+            if !sleep(deadline) {
+                return Waited::TimedOut;
+            }
+            if self.reserve(weight) {
+                return Waited::HasRoom;
+            }
+        }
+    }
+}
+
+/// Until it is woken, or something else happens; false: the deadline has passed.
+fn sleep(deadline: u64) -> bool {
+    if current::on_worker() {
+        return !matches!(current::sleep(deadline), Wake::TimedOut | Wake::Ending);
+    }
+    thread::park();
+    true
+}
+
+impl Lender for Bound {
+    fn claim(&self, wish: u32) -> u32 {
+        self.room.claim(wish)
+    }
+
+    fn give_back(&self, messages: u32, rest: bool) -> bool {
+        self.put_back(messages, 0, rest)
+    }
+
+    fn share(&self) -> u32 {
+        match self.limit.overflow {
+            _ if !self.is_plain() => 0,
+            Overflow::Block => (self.limit.messages / SHARE).clamp(1, MOST_HELD) as u32,
+            Overflow::DropNewest | Overflow::DropOldest | Overflow::KillReceiver => 1,
         }
     }
 }
@@ -300,8 +375,7 @@ impl Bounds {
 
     pub(crate) fn remove(&self, pid: Pid, bound: &Bound) {
         self.table.write().unwrap_or_else(PoisonError::into_inner).remove(&pid);
-        bound.closed.store(true, Ordering::Relaxed);
-        bound.wake_all();
+        bound.room.close().into_iter().for_each(Waiter::wake);
     }
 
     fn get(&self, pid: Pid) -> Option<Arc<Bound>> {
@@ -313,22 +387,43 @@ fn of(pid: Pid) -> Option<Arc<Bound>> {
     node::with_node(pid.node(), |node| node.bounds.get(pid)).flatten()
 }
 
-/// The process that runs has taken this out of its mailbox, or it is dropped with it.
-pub(crate) fn taken(envelope: &Envelope) {
-    if envelope.kind() != Kind::Message || !current::is_subject_marked() {
-        return;
-    }
-    let bound = crate::state::with_existing(|state| state.rare.as_ref().and_then(|rare| rare.bound.clone()));
-    if let Some(bound) = bound.flatten() {
-        bound.give_back(bound.weight(envelope));
+/// Of the process that runs, or that a hook is called for.
+fn own() -> Option<Arc<Bound>> {
+    crate::state::with_existing(|state| state.rare.as_ref().and_then(|rare| rare.bound.clone())).flatten()
+}
+
+/// A message of the process that a hook is called for, which lives, is dropped, and with it what it has reserved. (When a process
+/// ends its bound is the first to go.)
+pub(crate) fn dropped(envelope: &Envelope) {
+    if envelope.kind() == Kind::Message
+        && current::is_subject_marked()
+        && let Some(bound) = own()
+    {
+        bound.put_back(1, bound.weight(envelope), true);
     }
 }
 
-/// For the receiver, before it takes a message out from the front: does its mailbox hold more than it may, so
-/// that this one is dropped (rule 3)?
+/// The process that runs, which is marked, has taken this message out of its mailbox. True: the mailbox held more than it may,
+/// and the message is to be dropped (rule 3).
+#[inline(always)]
+pub(crate) fn received(owner: TaskId, envelope: &Envelope) -> bool {
+    !current::put_room(owner) && received_slowly(owner, envelope)
+}
+
+#[inline(never)]
+fn received_slowly(owner: TaskId, envelope: &Envelope) -> bool {
+    let Some(bound) = own() else { return false };
+    let is_over = bound.is_over();
+    let owed = bound.put_back(1, bound.weight(envelope), false);
+    if owed || bound.is_plain() {
+        current::keep_room(owner, bound, owed);
+    }
+    is_over
+}
+
+/// For the receiver: does its mailbox hold more than it may (rule 3)?
 pub(crate) fn is_over() -> bool {
-    let bound = crate::state::with_existing(|state| state.rare.as_ref().and_then(|rare| rare.bound.clone()));
-    bound.flatten().is_some_and(|bound| bound.limit.overflow == Overflow::DropOldest && bound.is_over())
+    own().is_some_and(|bound| bound.is_over())
 }
 
 /// For the receiver, before it searches: drops from the front what its mailbox may not hold (rule 3).
@@ -336,7 +431,9 @@ pub(crate) fn drop_surplus() {
     while is_over() {
         let mut is_message = |envelope: &Envelope| envelope.kind() == Kind::Message;
         let Some(oldest) = current::search(&mut Position::default(), &mut is_message) else { return };
-        taken(&oldest);
+        if let Some(owner) = current::task() {
+            received(owner, &oldest);
+        }
     }
 }
 
@@ -402,6 +499,10 @@ pub(crate) fn make_room<M: Send + 'static>(
     envelope: Envelope,
     wait: Option<u64>,
 ) -> Result<Envelope, SendError<M>> {
+    let is_here = current::tag() == Some(to.node().number());
+    if is_here && current::take_room(to.task()) {
+        return Ok(envelope);
+    }
     let bound = loop {
         match of(to) {
             Some(bound) => break bound,
@@ -410,33 +511,39 @@ pub(crate) fn make_room<M: Send + 'static>(
             None => return Err(send::dead(envelope)),
         }
     };
-    loop {
-        match bound.reserve(&envelope) {
-            Room::Yes => return Ok(envelope),
-            Room::Never(size) => {
-                let message = send::dead(envelope).into_message();
-                return Err(SendError::TooLarge { message, size, limit: bound.limit.bytes });
+    let weight = bound.weight(&envelope);
+    if weight > bound.limit.bytes {
+        let message = send::dead(envelope).into_message();
+        return Err(SendError::TooLarge { message, size: weight, limit: bound.limit.bytes });
+    }
+    if !bound.reserve_settled(weight) {
+        if bound.room.is_closed() {
+            return Err(send::dead(envelope));
+        }
+        match (bound.limit.overflow, wait) {
+            (Overflow::Block, Some(deadline)) if current::may_wait() || !current::on_worker() => {
+                match bound.wait_for_room(weight, deadline) {
+                    Waited::HasRoom => {}
+                    Waited::TimedOut => return Err(full(envelope)),
+                    Waited::Closed => return Err(send::dead(envelope)),
+                }
             }
-            Room::No if bound.closed.load(Ordering::Relaxed) => return Err(send::dead(envelope)),
-            Room::No => match (bound.limit.overflow, wait) {
-                (Overflow::Block, Some(deadline)) if current::may_wait() || !current::on_worker() => {
-                    if !bound.wait_for_room(deadline) {
-                        return Err(full(envelope));
-                    }
-                }
-                (Overflow::Block | Overflow::DropNewest, _) => return Err(full(envelope)),
-                (Overflow::DropOldest, _) if bound.force(&envelope) => {
-                    current::pay(price::FULL);
-                    return Ok(envelope);
-                }
-                (Overflow::DropOldest, _) => return Err(full(envelope)),
-                (Overflow::KillReceiver, _) => {
-                    relations::exit(to, ExitReason::Kill);
-                    return Err(full(envelope));
-                }
-            },
+            (Overflow::Block | Overflow::DropNewest, _) => return Err(full(envelope)),
+            (Overflow::DropOldest, _) if bound.force(weight) => {
+                current::pay(price::FULL);
+                return Ok(envelope);
+            }
+            (Overflow::DropOldest, _) => return Err(full(envelope)),
+            (Overflow::KillReceiver, _) => {
+                relations::exit(to, ExitReason::Kill);
+                return Err(full(envelope));
+            }
         }
     }
+    if is_here && bound.is_plain() {
+        current::keep_room(to.task(), bound, false);
+    }
+    Ok(envelope)
 }
 
 fn full<M: Send + 'static>(envelope: Envelope) -> SendError<M> {

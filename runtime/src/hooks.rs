@@ -121,7 +121,7 @@ impl Hooks for Inner {
                 if active == Some(true) {
                     Handled::Deliver(message)
                 } else {
-                    bound::taken(&message);
+                    bound::dropped(&message);
                     current::drop_outside(message);
                     Handled::Done
                 }
@@ -245,7 +245,6 @@ impl Hooks for Inner {
     }
 
     fn dead_letter(&self, to: TaskId, message: &Envelope) {
-        bound::taken(message);
         self.dead_letters.arrived(Pid::new(self.id, to), message.type_name());
         self.tell(Seen::DeadLetter { message: message.type_name() });
     }

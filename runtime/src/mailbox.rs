@@ -12,7 +12,7 @@ use crate::{
     reductions::price,
 };
 use engset_scheduler::{
-    Envelope,
+    Envelope, TaskId,
     current::{self, Miss, Position, Wake},
 };
 use std::{fmt, marker::PhantomData, time::Duration};
@@ -61,6 +61,12 @@ impl<M: Send + 'static> Mailbox<M> {
         Address::new(self.owner)
     }
 
+    /// The process, if its mailbox is bounded.
+    #[inline(always)]
+    fn bounded(&self) -> Option<TaskId> {
+        if self.bounded { Some(self.owner.task()) } else { None }
+    }
+
     /// The next thing in the mailbox; waits until there is one.
     ///
     /// # Signals
@@ -102,7 +108,7 @@ impl<M: Send + 'static> Mailbox<M> {
         loop {
             match current::receive(self.owner.node().number(), self.owner.task(), deadline, false) {
                 Ok(envelope) => {
-                    if let Some(received) = open(envelope, self.bounded) {
+                    if let Some(received) = open(envelope, self.bounded()) {
                         return Some(received);
                     }
                 }
@@ -139,7 +145,7 @@ impl<M: Send + 'static> Mailbox<M> {
         loop {
             match current::receive(self.owner.node().number(), self.owner.task(), deadline, true) {
                 Ok(envelope) => {
-                    if let Some(Received::Message(message)) = open(envelope, self.bounded) {
+                    if let Some(Received::Message(message)) = open(envelope, self.bounded()) {
                         return Some(message);
                     }
                 }
@@ -212,7 +218,7 @@ impl<M: Send + 'static> Mailbox<M> {
                 position = Position::default();
             }
             while let Some(envelope) = current::search(&mut position, &mut pick) {
-                if let Some(received) = open(envelope, self.bounded) {
+                if let Some(received) = open(envelope, self.bounded()) {
                     return Some(received);
                 }
             }
@@ -242,20 +248,22 @@ fn missed<T>() -> Option<T> {
     None
 }
 
-/// Gives an envelope its type. `None`: it was a request whose caller has given up.
+/// Gives an envelope its type. `bounded`: the process that runs, if its mailbox is bounded. `None`: it was a request whose caller
+/// has given up, or there was no room for it.
 #[inline(always)]
-pub(crate) fn open<M: Send + 'static>(envelope: Envelope, bounded: bool) -> Option<Received<M>> {
+pub(crate) fn open<M: Send + 'static>(envelope: Envelope, bounded: Option<TaskId>) -> Option<Received<M>> {
+    let mut drops = false;
     if envelope.tag() != 0 && hooks::is_expired(&envelope) {
         hooks::expired(&envelope);
-        bound::taken(&envelope);
-        return None;
+        drops = true;
     }
-    if bounded && envelope.kind() == engset_scheduler::Kind::Message {
-        let surplus = bound::is_over();
-        bound::taken(&envelope);
-        if surplus {
-            return None;
-        }
+    if let Some(owner) = bounded
+        && envelope.kind() == engset_scheduler::Kind::Message
+    {
+        drops |= bound::received(owner, &envelope);
+    }
+    if drops {
+        return None;
     }
     match envelope.take::<M>() {
         Ok(message) => Some(Received::Message(message)),

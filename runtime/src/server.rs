@@ -199,7 +199,9 @@ impl<S: Server> Serving<S> {
                     Err(_) => Flow::Continue,
                 }
             } else {
-                let Some(received) = open(envelope, self.bounded) else { continue };
+                let Some(received) = open(envelope, if self.bounded { current::task() } else { None }) else {
+                    continue;
+                };
                 self.server.handle(received)
             };
             if let Flow::Stop(reason) = flow {

@@ -9,7 +9,7 @@
 //! | `task` | what a task is to this crate; the seam to the crate above |
 //! | `envelope`, `depot`, `place` | what travels between tasks; where its memory comes from, and that of other small things |
 //! | `slot`, `slab`, `owner` | a task's record; the table; whose it is |
-//! | `remote_queue`, `inbox`, `parker`, `custody`, `flushing` | the lock-free protocols (with `owner`, all of them) |
+//! | `remote_queue`, `inbox`, `parker`, `custody`, `flushing`, `room` | the lock-free protocols (with `owner`, all of them) |
 //! | `bundle`, `mailbag`, `stock` | many messages under one link; used again |
 //! | `carrier`, `stack`, `overflow` | stacks: what runs on them, where they are, what if one is used up |
 //! | `worker` | the loop, delivery, waiting, timers, balance |
@@ -41,6 +41,8 @@ pub mod owner;
 pub mod parker;
 #[doc(hidden)]
 pub mod remote_queue;
+#[doc(hidden)]
+pub mod room;
 #[doc(hidden)]
 pub mod sync;
 
@@ -122,7 +124,7 @@ pub use {
     scheduler::{Scheduler, SpawnError, StartError},
     slab::MAX_TASKS,
     task::{Body, Doomed, Handled, Hooks, LongSchedule, Outcome, Seen, Step, TaskId},
-    worker::TimerHandle,
+    worker::{Lender, TimerHandle},
 };
 
 /// Bytes that messages' cells take up in this OS process now, free ones included.

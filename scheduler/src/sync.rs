@@ -2,7 +2,7 @@
 //!
 //! A normal build takes the types from `std`, a build with `--cfg loom` takes those of the loom
 //! model checker. Only the files that hold a lock-free protocol (`remote_queue`, `inbox`, `parker`,
-//! `custody`, `owner`, `flushing`) import from here; everything else is private to one thread or behind a lock.
+//! `custody`, `owner`, `flushing`, `room`) import from here; everything else is private to one thread or behind a lock.
 
 #[cfg(loom)]
 pub use loom::{

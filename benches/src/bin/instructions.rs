@@ -20,8 +20,8 @@
 #![allow(clippy::print_stdout, reason = "the figures are the output")]
 
 use engset::{
-    Address, Config, Flow, Mailbox, Node, Received, Reply, demonitor, link, monitor, reduce, send_after,
-    serve_with, spawn, unlink, yield_now,
+    Address, Builder, Config, Flow, Limit, Mailbox, Node, Received, Reply, demonitor, link, monitor, reduce,
+    send_after, serve_with, spawn, unlink, yield_now,
 };
 use serde::Deserialize;
 use std::{
@@ -54,6 +54,10 @@ const OPERATIONS: &[(&str, Job)] = &[
     ("send+receive, own mailbox", send_to_self),
     ("send+receive, plain", |mailbox, n| echo(mailbox, n, plain_echo)),
     ("send+receive, server", |mailbox, n| echo(mailbox, n, server_echo)),
+    ("send+receive, in hundreds", |mailbox, n| hundreds(mailbox, n, Builder::new())),
+    ("send+receive, in hundreds, bounded", |mailbox, n| {
+        hundreds(mailbox, n, Builder::new().mailbox(Limit::messages(1000)));
+    }),
     ("call, plain", |_, n| calls(n, spawn(answer))),
     ("call, server", |_, n| calls(n, serve_with((), |(), received| reply_to(received)))),
     ("spawn+exit, plain", spawn_and_exit),
@@ -78,6 +82,22 @@ fn echo(mut mailbox: Mailbox<u64>, n: u64, partner: fn(Address<u64>) -> Address<
     for number in 0..n / 2 {
         partner.send(number);
         assert_eq!(mailbox.message(), number);
+    }
+}
+
+/// A hundred messages there, then one back.
+fn hundreds(mut mailbox: Mailbox<u64>, n: u64, builder: Builder) {
+    let back = mailbox.address();
+    let partner = builder.spawn(move |mut mailbox: Mailbox<u64>| {
+        loop {
+            let sum = (0..100).map(|_| mailbox.message()).sum();
+            back.send(sum);
+        }
+    });
+    let partner = partner.unwrap_or_else(|error| panic!("{error}"));
+    for _ in 0..n / 100 {
+        (0..100).for_each(|number| partner.send(number));
+        assert_eq!(mailbox.message(), 4950);
     }
 }
 

@@ -4,10 +4,7 @@ use crate::{
     measure::{Failure, Figure, first_process, timed},
     options::{Kind, Options},
 };
-use engset::{
-    Address, BuildError, Builder, ExitReason, Flow, Limit, Mailbox, Node, Received, Server, serve_with,
-    spawn, spawn_link,
-};
+use engset::{Address, BuildError, Builder, ExitReason, Flow, Limit, Mailbox, Node, Received, Server, spawn};
 use std::time::Duration;
 
 /// To the first process: this part of the job is done.
@@ -19,13 +16,14 @@ struct Pong(u64);
 
 pub(super) fn pingpong(node: &Node, options: &Options) -> Result<Vec<Figure>, Failure> {
     let n = options.number("n");
-    let time = play(node, 1, Game { n, window: 1 }, options.kind())?;
+    let time = play(node, 1, Game { n, window: 1, bound: 0 }, options.kind())?;
     Ok(vec![Figure::each("rtt", n, time)])
 }
 
 pub(super) fn pairs(node: &Node, options: &Options) -> Result<Vec<Figure>, Failure> {
     let (pairs, n) = (options.number("pairs"), options.number("n"));
-    let time = play(node, pairs, Game { n, window: options.number("window") }, options.kind())?;
+    let (window, bound) = (options.number("window"), options.number("bound") as usize);
+    let time = play(node, pairs, Game { n, window, bound }, options.kind())?;
     Ok(vec![Figure::rate("rate", 2 * pairs * n, time, "msgs/s")])
 }
 
@@ -34,6 +32,16 @@ pub(super) fn pairs(node: &Node, options: &Options) -> Result<Vec<Figure>, Failu
 struct Game {
     n: u64,
     window: u64,
+    /// Messages that each mailbox holds; 0: unbounded.
+    bound: usize,
+}
+
+fn with_bound(bound: usize) -> Builder {
+    if bound > 0 { Builder::new().mailbox(Limit::messages(bound)) } else { Builder::new() }
+}
+
+fn or_panic<T>(spawned: Result<T, BuildError>) -> T {
+    spawned.unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn play(node: &Node, pairs: u64, game: Game, kind: Kind) -> Result<Duration, Failure> {
@@ -41,9 +49,14 @@ fn play(node: &Node, pairs: u64, game: Game, kind: Kind) -> Result<Duration, Fai
         let main = mailbox.address();
         timed(|| {
             for _ in 0..pairs {
+                let builder = with_bound(game.bound).link();
                 match kind {
-                    Kind::Plain => drop(spawn_link(move |mailbox| pinger(mailbox, game, main))),
-                    Kind::Server => drop(linked(Pinger { game, sent: 0, answered: 0, ponger: None, main })),
+                    Kind::Plain => {
+                        or_panic(builder.spawn(move |mailbox: Mailbox<Pong>| pinger(mailbox, game, main)));
+                    }
+                    Kind::Server => {
+                        or_panic(builder.serve(Pinger { game, sent: 0, answered: 0, ponger: None, main }));
+                    }
                 }
             }
             for _ in 0..pairs {
@@ -54,18 +67,14 @@ fn play(node: &Node, pairs: u64, game: Game, kind: Kind) -> Result<Duration, Fai
     Ok(time)
 }
 
-fn linked<S: Server>(server: S) -> Address<S::Message> {
-    Builder::new().link().serve(server).unwrap_or_else(|error| panic!("{error}"))
-}
-
 fn pinger(mut mailbox: Mailbox<Pong>, game: Game, main: Address<Finished>) {
     let pinger = mailbox.address();
-    let ponger = spawn(move |mut mailbox: Mailbox<Ping>| {
+    let ponger = or_panic(with_bound(game.bound).spawn(move |mut mailbox: Mailbox<Ping>| {
         loop {
             let Ping(number) = mailbox.message();
             pinger.send(Pong(number));
         }
-    });
+    }));
     let mut sent = game.n.min(game.window);
     (0..sent).for_each(|number| ponger.send(Ping(number)));
     for expected in 0..game.n {
@@ -99,16 +108,24 @@ impl Pinger {
     }
 }
 
+struct Ponger(Address<Pong>);
+
+impl Server for Ponger {
+    type Message = Ping;
+
+    fn handle(&mut self, received: Received<Ping>) -> Flow {
+        if let Received::Message(Ping(number)) = received {
+            self.0.send(Pong(number));
+        }
+        Flow::Continue
+    }
+}
+
 impl Server for Pinger {
     type Message = Pong;
 
     fn start(&mut self, me: Address<Pong>) -> Flow {
-        self.ponger = Some(serve_with(me, |pinger, received| {
-            if let Received::Message(Ping(number)) = received {
-                pinger.send(Pong(number));
-            }
-            Flow::Continue
-        }));
+        self.ponger = Some(or_panic(with_bound(self.game.bound).serve(Ponger(me))));
         (0..self.game.window).for_each(|_| self.ping());
         Flow::Continue
     }
@@ -171,11 +188,9 @@ pub(super) fn fanin(node: &Node, options: &Options) -> Result<Vec<Figure>, Failu
     let (senders, n, kind) = (options.number("senders"), options.number("n"), options.kind());
     let bound = options.number("bound") as usize;
     let (time, ()) = first_process(node, move |mut mailbox: Mailbox<Total>| {
-        let builder = if bound > 0 { Builder::new().mailbox(Limit::messages(bound)) } else { Builder::new() };
         let main = mailbox.address();
         let (time, Total(total)) = timed(|| {
-            let receiver = adder(builder.link(), kind, senders * n, main)
-                .unwrap_or_else(|error| panic!("the receiver: {error}"));
+            let receiver = or_panic(adder(with_bound(bound).link(), kind, senders * n, main));
             for _ in 0..senders {
                 spawn(move || (1..=n).for_each(|number| receiver.send(Item(number))));
             }

@@ -77,6 +77,7 @@ pub const WORKLOADS: &[Workload] = &[
             Key::number("pairs", 64, "pairs"),
             Key::number("n", 200_000, "round trips of each"),
             Key::number("window", 100, "messages in flight in each"),
+            Key::off("bound", "messages that each mailbox holds, at least the window; 0: unbounded"),
             KIND,
         ],
         run: messaging::pairs,

@@ -8,6 +8,7 @@
 mod hooks;
 mod reductions;
 mod reply;
+mod rooms;
 mod timers;
 
 pub use crate::worker::Wake;
@@ -18,6 +19,7 @@ pub use {
     },
     reductions::{is_used_up, pay, reduce, reductions_left, uninterrupted, yield_now},
     reply::{await_reply, await_still, cancel_reply, wait_reply},
+    rooms::{keep_room, put_room, settle_rooms, take_room},
     timers::{run_at, send_at, send_every, send_message_at, timer},
 };
 
@@ -277,14 +279,14 @@ pub fn send(to: TaskId, envelope: Envelope) -> Result<(), Envelope> {
 pub enum Unsent<M> {
     /// The task is dead as far as can be seen.
     Dead(M),
-    /// The task is marked ([`Settings::marked`]).
+    /// The task is marked ([`Settings::marked`]), and no room in its mailbox is held here.
     Marked(M),
     /// This is no worker of the scheduler with that tag.
     Elsewhere(M),
 }
 
 /// Sends a message to a task of the scheduler with this tag, if this is one of its workers and the task is
-/// not marked. The sender pays a reduction, and more if many messages wait at the receiver (`Slot::price`); if its slice
+/// not marked, or room in its mailbox is held here ([`keep_room`]). The sender pays a reduction, and more if many messages wait at the receiver (`Slot::price`); if its slice
 /// is used up then, others have their turn.
 ///
 /// # Errors
@@ -304,7 +306,7 @@ pub fn send_message<M: Send + 'static>(tag: u32, to: TaskId, message: M) -> Resu
     if slot.serial() != to.serial() {
         return Err(Unsent::Dead(message));
     }
-    if slot.is_marked() {
+    if slot.is_marked() && !worker.take_room(to) {
         return Err(Unsent::Marked(message));
     }
     worker.post(slot, to.serial(), Envelope::message_in(worker.cells.take(), message));

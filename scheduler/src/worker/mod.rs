@@ -5,6 +5,7 @@
 //! | `mod.rs` | the loop: find a task, run it, see what became of it |
 //! | `deliver.rs` | an envelope's way into the private lists |
 //! | `outbox.rs`, `arrivals.rs` | what is held back for tasks of other workers; what has come from them |
+//! | `rooms.rs` | room in bounded mailboxes that is held while a slice lasts |
 //! | `wait.rs` | what a running task does to wait, and how it comes back |
 //! | `idle.rs` | nothing to run: spin, then sleep; in systematic mode, let time pass |
 //! | `stacks.rs` | free carriers: taking, keeping, ending them |
@@ -27,12 +28,14 @@ mod control;
 mod deliver;
 mod idle;
 mod outbox;
+mod rooms;
 mod stacks;
 mod timers;
 mod wait;
 
 pub(crate) use balance::IdleSet;
 pub(crate) use control::{Control, Seed, TimerAnswer};
+pub use rooms::Lender;
 pub use timers::TimerHandle;
 pub use wait::Wake;
 pub(crate) use wait::{Uninterrupted, may_wait};
@@ -151,6 +154,9 @@ pub(crate) struct Worker {
     adopted: Cell<bool>,
     /// Orders, and mail for dead tasks, wait (`arrivals.rs`, rule 2).
     only_mail: Cell<bool>,
+    rooms: Own<rooms::Rooms>,
+    /// There may be something in it to give back.
+    rooms_open: Cell<bool>,
     /// Clock as last read, and how long ago that was.
     now: Cell<u64>,
     stopwatch: Stopwatch,
@@ -243,6 +249,8 @@ impl Worker {
             arrivals: Own::new(arrivals::Arrivals::new()),
             adopted: Cell::new(false),
             only_mail: Cell::new(false),
+            rooms: Own::new(rooms::Rooms::new()),
+            rooms_open: Cell::new(false),
             now: Cell::new(now),
             stopwatch: Stopwatch::new(!shared.systematic),
             turn: Cell::new(0),
@@ -493,6 +501,7 @@ impl Worker {
     /// The current task's slice is over, one way or another.
     #[inline(always)]
     fn end_slice(&self) {
+        self.settle_rooms();
         self.current.set(ptr::null());
         let used = self.slice - self.reductions.load(Ordering::Relaxed);
         // A moving average over some eight slices.

@@ -104,6 +104,8 @@ impl Worker {
             })
         };
         if full || urgent {
+            // `rooms.rs`, rule 1.
+            self.settle_rooms_early();
             self.flush();
         }
     }
