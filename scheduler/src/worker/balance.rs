@@ -8,16 +8,20 @@
 //!
 //! 1. Only tasks without a stack are given (`carrier.rs`). Not started ones and servers between two steps.
 //! 2. A queue is shared only when it has not been empty for a while: a burst of processes that start, and then
-//!    wait for each other, is better off together, and those that have started stay where they are.
+//!    wait for each other, is better off together, and those that have started stay where they are. The end of a
+//!    burst counts, also if nobody looked at the queue just then (`RunQueue::lulls`).
 //! 3. Tasks that have started stay where they are, so it matters where they start. A worker whose queue is
 //!    long also looks, now and then, whether another one's is much shorter, and gives part of the
-//!    difference before its tasks have started.
+//!    difference before its tasks have started. Lengths go up and down all the time, and what one worker knows of another is
+//!    old: so it does that again only after a pause.
 //! 4. An idle worker is claimed (taken out of the set) by one giver at a time.
+//! 5. What was new with the giver is new with the receiver, and older than all that is new there: a tree unfolds depth first
+//!    there too (`run_queue.rs`).
 
 use super::{Control, Worker};
 use crate::{
     owner::WorkerId,
-    run_queue::Entry,
+    run_queue::{AGING, Entry, RunQueue},
     slot::{NO_TIMER, Private, Slot},
 };
 use crossbeam_utils::CachePadded;
@@ -40,6 +44,8 @@ const SHORT: usize = 50;
 pub(super) const LONG: i32 = 256;
 /// Most tasks given in one go.
 const MOST: usize = 4096;
+/// Nanoseconds from a gift, made or got, until its effect shows in the lengths of queues. Guess: many times [`PATIENCE`].
+const PAUSE: u64 = 1_000_000;
 
 /// The idle workers.
 #[derive(Debug, Default)]
@@ -93,7 +99,11 @@ impl IdleSet {
 }
 
 /// Tasks on their way.
-pub(crate) struct Batch(Vec<Entry>);
+pub(crate) struct Batch {
+    tasks: Vec<Entry>,
+    /// The first so many of them were new.
+    new: usize,
+}
 
 // SAFETY: slots are `Sync`; what is private in them has been given by `Owner::give`.
 unsafe impl Send for Batch {}
@@ -116,9 +126,13 @@ impl Worker {
     /// enough: what is given then lies together in the queue, and most of it only talks to its neighbours.
     fn has_surplus(&self) -> bool {
         let enough = (ENOUGH * SHORT / self.usage.get().max(1) as usize).clamp(1, ENOUGH);
+        // SAFETY: `Worker` rule 1.
+        let (fresh, new, lulls) =
+            unsafe { self.queue.with(|queue| (queue.fresh(), queue.new_len(), queue.lulls())) };
         // A new task that has not had its turn for so long is the root of a tree, as a rule.
-        let spare = self.movable() + (NEW_COUNTS - 1) * self.new_tasks();
-        if spare < enough || self.shared.systematic || self.retire_to.get() != 0 {
+        let spare = fresh + (NEW_COUNTS - 1) * new;
+        let lull = self.lulls.replace(lulls) != lulls && fresh - new < enough;
+        if lull || spare < enough || self.shared.systematic || self.retire_to.get() != 0 {
             self.surplus_since.set(u64::MAX);
             return false;
         }
@@ -134,10 +148,10 @@ impl Worker {
     /// Says how long the queue is, and gives part of it to a worker whose queue is much shorter (rule 3).
     #[inline(never)]
     pub(crate) fn level(&self) {
-        let len = self.queue_len();
+        let (len, now) = (self.queue_len(), self.now.get());
         // Relaxed, here and below: hints.
         self.public.load.store(len as u32, Ordering::Relaxed);
-        if len < LONG_QUEUE || !self.has_surplus() {
+        if len < LONG_QUEUE || now < self.next_level.get() || !self.has_surplus() {
             return;
         }
         // Two at random, the better one of them: as good as all, and cheap with many workers (M. Mitzenmacher,
@@ -157,14 +171,26 @@ impl Worker {
             && len >= 2 * load as usize + LONG_QUEUE
             && !self.shared.watchdog.is_stuck(to)
         {
-            let tasks = self.take_movable(((len - load as usize) / 2).min(self.movable()).min(MOST));
-            if !tasks.is_empty() {
+            let batch = self.take_movable(((len - load as usize) / 2).min(self.movable()).min(MOST));
+            if !batch.tasks.is_empty() {
                 if let Some(other) = self.shared.worker(to) {
                     // So that the next look, here or elsewhere, counts them in.
-                    other.public.load.store(load + tasks.len() as u32, Ordering::Relaxed);
+                    other.public.load.store(load + batch.tasks.len() as u32, Ordering::Relaxed);
                 }
-                self.give(tasks, to);
+                self.next_level.set(now + PAUSE);
+                self.give(batch, to);
             }
+        }
+    }
+
+    /// Now and then the oldest new task is new no more (`run_queue.rs`). By the clock: the longer slices are, the more often, counted in them.
+    #[inline(always)]
+    pub(super) fn age(&self) {
+        let now = self.now.get();
+        if now >= self.next_aging.get() {
+            self.next_aging.set(now + AGING);
+            // SAFETY: `Worker` rule 1.
+            unsafe { self.queue.with(RunQueue::age) };
         }
     }
 
@@ -173,21 +199,21 @@ impl Worker {
         if to == self.id {
             return;
         }
-        let tasks = self.take_movable(most);
-        if tasks.is_empty() {
+        let batch = self.take_movable(most);
+        if batch.tasks.is_empty() {
             // It goes on being idle.
             self.shared.idle.insert(to);
             return;
         }
-        self.give(tasks, to);
+        self.give(batch, to);
     }
 
     /// For a spare that is not needed any more: all that can move goes to its successor.
     #[cold]
     pub(super) fn retire(&self) {
-        let tasks = self.take_movable(usize::MAX);
-        if !tasks.is_empty() {
-            self.give(tasks, self.retire_to.get());
+        let batch = self.take_movable(usize::MAX);
+        if !batch.tasks.is_empty() {
+            self.give(batch, self.retire_to.get());
         }
     }
 
@@ -201,19 +227,21 @@ impl Worker {
         }
         self.look_at_clock();
         self.poll();
-        let tasks = self.take_movable(usize::MAX);
-        let moved = tasks.len();
+        let batch = self.take_movable(usize::MAX);
+        let moved = batch.tasks.len();
         if moved > 0 {
-            self.give(tasks, to);
+            self.give(batch, to);
         }
         self.rescued.set(false);
         moved
     }
 
     /// Takes tasks that may move out of the run queue.
-    pub(crate) fn take_movable(&self, most: usize) -> Vec<Entry> {
+    pub(crate) fn take_movable(&self, most: usize) -> Batch {
         // SAFETY: `Worker` rule 1.
-        unsafe { self.queue.with(|queue| queue.take_fresh(most, |entry| self.is_tied(entry))) }
+        let (tasks, new) =
+            unsafe { self.queue.with(|queue| queue.take_fresh(most, |entry| self.is_tied(entry))) };
+        Batch { tasks, new }
     }
 
     /// Has it got mail already? Then the sender is probably here (rule 2).
@@ -228,15 +256,15 @@ impl Worker {
         if to == self.id || self.shared.watchdog.is_stuck(to) {
             self.push(task);
         } else {
-            self.give(vec![task.slot()], to);
+            self.give(Batch { tasks: vec![task.slot()], new: 0 }, to);
         }
     }
 
     /// Gives tasks, all `Queued` and in no queue, to another worker.
-    pub(crate) fn give(&self, tasks: Vec<Entry>, to: WorkerId) {
+    pub(crate) fn give(&self, batch: Batch, to: WorkerId) {
         self.flush();
-        self.metrics.given.add(tasks.len() as u64);
-        for &entry in &tasks {
+        self.metrics.given.add(batch.tasks.len() as u64);
+        for &entry in &batch.tasks {
             let slot = self.slot_of(entry);
             let task = self.private(slot);
             // What the soundness of `spawn` rests on is checked in all builds.
@@ -246,14 +274,21 @@ impl Worker {
             }
             slot.owner.give(to);
         }
-        self.shared.order(to, Control::Adopt(Batch(tasks)));
+        self.shared.order(to, Control::Adopt(batch));
     }
 
     /// Takes in what was given to us.
     pub(super) fn adopt(&self, batch: Batch) {
         self.flush();
-        self.metrics.adopted.add(batch.0.len() as u64);
-        for entry in batch.0 {
+        self.metrics.adopted.add(batch.tasks.len() as u64);
+        let (new, others) = batch.tasks.split_at(batch.new);
+        for &entry in new {
+            self.slot_of(entry).owner.settle(self.id);
+        }
+        // SAFETY: `Worker` rule 1.
+        unsafe { self.queue.with(|queue| queue.adopt_new(new)) };
+        self.next_level.set(self.now.get() + PAUSE);
+        for &entry in others {
             let slot = self.slot_of(entry);
             slot.owner.settle(self.id);
             self.push(self.private(slot));

@@ -148,7 +148,14 @@ pub(crate) struct Worker {
     /// A spare that is not needed any more gives its tasks to this worker; 0: it is needed.
     pub(crate) retire_to: Cell<WorkerId>,
     stopping: Cell<bool>,
+    /// Since when there has been work to spare (`balance.rs`).
     surplus_since: Cell<u64>,
+    /// The queue's lulls as of the latest look.
+    lulls: Cell<u64>,
+    /// When the oldest new task ceases to be new.
+    next_aging: Cell<u64>,
+    /// Not before that are tasks given to a worker that is busy too.
+    next_level: Cell<u64>,
     /// Reductions of a slice, on average.
     usage: Cell<i32>,
     /// The last unique number given out.
@@ -231,6 +238,9 @@ impl Worker {
             retire_to: Cell::new(0),
             stopping: Cell::new(false),
             surplus_since: Cell::new(u64::MAX),
+            lulls: Cell::new(0),
+            next_aging: Cell::new(0),
+            next_level: Cell::new(0),
             usage: Cell::new(0),
             counter: Cell::new(u64::from(id) << 48),
             slots_asked: Cell::new(false),
@@ -554,6 +564,7 @@ impl Worker {
                 self.turn.set(0);
                 self.look_at_clock();
                 self.poll_if_due();
+                self.age();
                 self.level();
             } else if self.shared.idle.any() && self.movable() > 0 {
                 self.share_work();
@@ -669,12 +680,6 @@ impl Worker {
     pub(crate) fn movable(&self) -> usize {
         // SAFETY: rule 1.
         unsafe { self.queue.with(|queue| queue.fresh()) }
-    }
-
-    /// Tasks that were spawned here and have not run yet.
-    pub(crate) fn new_tasks(&self) -> usize {
-        // SAFETY: rule 1.
-        unsafe { self.queue.with(|queue| queue.new_len()) }
     }
 
     pub(crate) fn queue_len(&self) -> usize {
