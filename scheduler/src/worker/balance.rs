@@ -9,7 +9,8 @@
 //! 1. Only tasks without a stack are given (`carrier.rs`). Not started ones and servers between two steps.
 //! 2. A queue is shared only when it has not been empty for a while: a burst of processes that start, and then
 //!    wait for each other, is better off together, and those that have started stay where they are. The end of a
-//!    burst counts, also if nobody looked at the queue just then (`RunQueue::lulls`).
+//!    burst counts, also if nobody looked at the queue just then (`RunQueue::lulls`). Few new tasks are enough if they have
+//!    stood for longer.
 //! 3. Tasks that have started stay where they are, so it matters where they start. A worker whose queue is
 //!    long also looks, now and then, whether another one's is much shorter, and gives part of the
 //!    difference before its tasks have started. Lengths go up and down all the time, and what one worker knows of another is
@@ -17,27 +18,45 @@
 //! 4. An idle worker is claimed (taken out of the set) by one giver at a time.
 //! 5. What was new with the giver is new with the receiver, and older than all that is new there: a tree unfolds depth first
 //!    there too (`run_queue.rs`).
+//! 6. New tasks that end in their first slice talk to nobody later: if they are also long, by the clock, they are given sooner. Short ones
+//!    never: to move one costs as much as to run it. Slices that take longer than any move are a reason for all tasks without a stack.
 
 use super::{Control, Worker};
 use crate::{
+    depot::prefetch_to_write,
     owner::WorkerId,
     run_queue::{AGING, Entry, RunQueue},
     slot::{NO_TIMER, Private, Slot},
 };
 use crossbeam_utils::CachePadded;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::{
+    cell::Cell,
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+};
 
 /// Queued tasks from which on a worker compares itself with others that are busy too.
 const LONG_QUEUE: usize = 16;
 /// How long a queue must have stood, in nanoseconds: some thousand short slices, or a few cross-CPU wake-ups.
 /// Guess: what a ring of 500 processes takes to start must not split it.
 const PATIENCE: u64 = 200_000;
+/// Nanoseconds of a slice up to which [`PATIENCE`] holds. Guess: to move a task costs that much, to both workers.
+const BRISK: u64 = 100;
+/// So many nanoseconds of work must wait to be given sooner. Guess: several times what it costs to wake a CPU.
+const WORTH: u64 = 50_000;
 /// Tasks with short slices that are enough to share. Guess.
 const ENOUGH: usize = 64;
 /// For so many tasks a new one counts. Guess.
 const NEW_COUNTS: usize = 8;
 /// Short slices between two looks at whether there is work to share.
 const LOOKS: u32 = 8;
+/// Slices to the first look: the others would come late if the first tasks of a burst are long.
+const EARLY_LOOK: u32 = 2;
+/// The same in nanoseconds, if slices are long.
+const LONG_LOOK: u64 = 20_000;
+/// Nanoseconds of a slice from which on it is dearer than a move, and than some messages between workers. Guess: ten times a wake-up.
+const LONG_TIME: u64 = 50_000;
+/// Nanoseconds of a slice from which on a look is cheap beside it.
+const NOT_SHORT: u64 = 1_000;
 /// Reductions of a slice up to which it is short.
 const SHORT: usize = 50;
 /// Reductions of a slice that count at most in the average: one long slice says little of the next ones.
@@ -46,6 +65,16 @@ pub(super) const LONG: i32 = 256;
 const MOST: usize = 4096;
 /// Nanoseconds from a gift, made or got, until its effect shows in the lengths of queues. Guess: many times [`PATIENCE`].
 const PAUSE: u64 = 1_000_000;
+
+/// Slots that a receiver asks for ahead. Guess: as many lines, twice, as a core can wait for at a time.
+pub(super) const AHEAD: usize = 8;
+
+/// Asks for both lines of a slot that another worker has written.
+pub(super) fn ask_for(slot: Entry) {
+    let lines: *const [u8; size_of::<Slot>() / 2] = slot.cast();
+    prefetch_to_write(lines);
+    prefetch_to_write(lines.wrapping_add(1));
+}
 
 /// The idle workers.
 #[derive(Debug, Default)]
@@ -98,6 +127,64 @@ impl IdleSet {
     }
 }
 
+/// The clock, and how many slices and ended tasks there had been by then.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lives {
+    now: u64,
+    slices: u32,
+    ended: u64,
+}
+
+/// What a worker remembers of its queue, to decide what to give.
+#[derive(Debug)]
+pub(super) struct Balance {
+    /// Since when there has been work to spare.
+    surplus_since: Cell<u64>,
+    /// The queue's lulls as of the latest look.
+    lulls: Cell<u64>,
+    /// When the oldest new task ceases to be new.
+    next_aging: Cell<u64>,
+    /// Not before that are tasks given to a worker that is busy too.
+    next_level: Cell<u64>,
+    /// As of the latest look at the pace.
+    lives: Cell<Lives>,
+    /// The two latest ones: nanoseconds of a slice; 0: they are short, and most of the tasks did not end in theirs.
+    paces: Cell<[u64; 2]>,
+}
+
+impl Balance {
+    pub(super) fn new() -> Self {
+        Balance {
+            surplus_since: Cell::new(u64::MAX),
+            lulls: Cell::new(0),
+            next_aging: Cell::new(0),
+            next_level: Cell::new(0),
+            lives: Cell::new(Lives::default()),
+            paces: Cell::new([0; 2]),
+        }
+    }
+
+    /// How long do slices take, if that counts (rule 6)? The latest look was in the same burst.
+    fn look_at_pace(&self, lives: Lives) {
+        let before = self.lives.get();
+        let (slices, time) = (lives.slices.wrapping_sub(before.slices), lives.now - before.now);
+        if slices == 0 || slices < LOOKS && time < LONG_LOOK {
+            return;
+        }
+        self.lives.set(lives);
+        let most_ended = 4 * (lives.ended - before.ended) >= 3 * u64::from(slices);
+        let slice = time / u64::from(slices);
+        let pace = if most_ended || slice >= LONG_TIME { slice.min(PATIENCE) } else { 0 };
+        self.paces.set([self.paces.get()[1], pace]);
+    }
+
+    /// The lesser one: a single slice that took long, or was interrupted by the system, says nothing of the others.
+    fn pace(&self) -> u64 {
+        let [before, last] = self.paces.get();
+        before.min(last)
+    }
+}
+
 /// Tasks on their way.
 pub(crate) struct Batch {
     tasks: Vec<Entry>,
@@ -113,8 +200,13 @@ impl Worker {
     #[cold]
     #[inline(never)]
     pub(crate) fn share_work(&self) {
+        if self.queue_len() < 2 {
+            // It runs next.
+            return;
+        }
         // To look is dearer than a short slice: not after each.
-        if self.usage.get() < SHORT as i32 && !self.turn.get().is_multiple_of(LOOKS) {
+        let short = self.usage.get() < SHORT as i32 && self.balance.pace() < NOT_SHORT;
+        if short && !self.turn.get().is_multiple_of(LOOKS) && self.turn.get() != EARLY_LOOK {
             return;
         }
         if self.has_surplus() {
@@ -125,24 +217,42 @@ impl Worker {
     /// Has there been enough to spare for long enough (rule 2)? The shorter the slices, the more tasks are
     /// enough: what is given then lies together in the queue, and most of it only talks to its neighbours.
     fn has_surplus(&self) -> bool {
+        let seen = &self.balance;
         let enough = (ENOUGH * SHORT / self.usage.get().max(1) as usize).clamp(1, ENOUGH);
         // SAFETY: `Worker` rule 1.
         let (fresh, new, lulls) =
             unsafe { self.queue.with(|queue| (queue.fresh(), queue.new_len(), queue.lulls())) };
         // A new task that has not had its turn for so long is the root of a tree, as a rule.
         let spare = fresh + (NEW_COUNTS - 1) * new;
-        let lull = self.lulls.replace(lulls) != lulls && fresh - new < enough;
-        if lull || spare < enough || self.shared.systematic || self.retire_to.get() != 0 {
-            self.surplus_since.set(u64::MAX);
+        let lull = seen.lulls.replace(lulls) != lulls && fresh - new < enough;
+        let pace = seen.pace();
+        let count = if pace >= LONG_TIME { fresh } else { new } as u64;
+        let nothing = spare < enough && count == 0;
+        if lull || nothing || self.shared.systematic || self.retire_to.get() != 0 {
+            seen.surplus_since.set(u64::MAX);
             return false;
         }
         let now = self.shared.clock.now();
-        if self.surplus_since.get() == u64::MAX {
-            self.surplus_since.set(now);
+        // Relaxed: our own count.
+        let lives =
+            Lives { now, slices: self.slices.load(Ordering::Relaxed), ended: self.metrics.ended.get() };
+        if seen.surplus_since.get() == u64::MAX {
+            seen.surplus_since.set(now);
+            seen.lives.set(lives);
+        } else {
+            seen.look_at_pace(lives);
         }
+        let stood = now - seen.surplus_since.get();
         // The longer the slices, the sooner it pays.
+        if count * pace >= WORTH && stood >= PATIENCE * BRISK * BRISK / (pace * pace) {
+            return true;
+        }
+        if spare < enough {
+            // Few new ones must have stood for longer.
+            return (new * NEW_COUNTS) as u64 * stood >= ENOUGH as u64 * PATIENCE;
+        }
         let usage = self.usage.get().clamp(SHORT as i32, LONG) as u64;
-        now - self.surplus_since.get() >= PATIENCE * (SHORT * SHORT) as u64 / (usage * usage)
+        stood >= PATIENCE * (SHORT * SHORT) as u64 / (usage * usage)
     }
 
     /// Says how long the queue is, and gives part of it to a worker whose queue is much shorter (rule 3).
@@ -151,7 +261,7 @@ impl Worker {
         let (len, now) = (self.queue_len(), self.now.get());
         // Relaxed, here and below: hints.
         self.public.load.store(len as u32, Ordering::Relaxed);
-        if len < LONG_QUEUE || now < self.next_level.get() || !self.has_surplus() {
+        if len < LONG_QUEUE || now < self.balance.next_level.get() || !self.has_surplus() {
             return;
         }
         // Two at random, the better one of them: as good as all, and cheap with many workers (M. Mitzenmacher,
@@ -177,7 +287,7 @@ impl Worker {
                     // So that the next look, here or elsewhere, counts them in.
                     other.public.load.store(load + batch.tasks.len() as u32, Ordering::Relaxed);
                 }
-                self.next_level.set(now + PAUSE);
+                self.balance.next_level.set(now + PAUSE);
                 self.give(batch, to);
             }
         }
@@ -187,8 +297,8 @@ impl Worker {
     #[inline(always)]
     pub(super) fn age(&self) {
         let now = self.now.get();
-        if now >= self.next_aging.get() {
-            self.next_aging.set(now + AGING);
+        if now >= self.balance.next_aging.get() {
+            self.balance.next_aging.set(now + AGING);
             // SAFETY: `Worker` rule 1.
             unsafe { self.queue.with(RunQueue::age) };
         }
@@ -281,14 +391,19 @@ impl Worker {
     pub(super) fn adopt(&self, batch: Batch) {
         self.flush();
         self.metrics.adopted.add(batch.tasks.len() as u64);
+        // The slots are in the giver's cache: they are asked for some at a time, ahead of the first write.
+        let mut ahead = batch.tasks.iter();
+        ahead.by_ref().take(AHEAD).for_each(|entry| ask_for(*entry));
         let (new, others) = batch.tasks.split_at(batch.new);
         for &entry in new {
+            ahead.next().inspect(|entry| ask_for(**entry));
             self.slot_of(entry).owner.settle(self.id);
         }
         // SAFETY: `Worker` rule 1.
         unsafe { self.queue.with(|queue| queue.adopt_new(new)) };
-        self.next_level.set(self.now.get() + PAUSE);
+        self.balance.next_level.set(self.now.get() + PAUSE);
         for &entry in others {
+            ahead.next().inspect(|entry| ask_for(**entry));
             let slot = self.slot_of(entry);
             slot.owner.settle(self.id);
             self.push(self.private(slot));
@@ -299,5 +414,40 @@ impl Worker {
     fn slot_of(&self, entry: Entry) -> &Slot {
         // SAFETY: entries are slots of the slab, which lives as long as `shared`.
         unsafe { &*entry }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pace_is_that_of_tasks_that_end_and_not_of_one_long_slice() {
+        let seen = Balance::new();
+        let mut lives = Lives::default();
+        let mut look = |slices: u32, ended: u64, time: u64| {
+            lives = Lives {
+                now: lives.now + time,
+                slices: lives.slices.wrapping_add(slices),
+                ended: lives.ended + ended,
+            };
+            seen.look_at_pace(lives);
+            seen.pace()
+        };
+        assert_eq!(look(8, 8, 8_000), 0);
+        assert_eq!(look(8, 7, 16_000), 1_000);
+        // Too few to tell: they count the next time.
+        assert_eq!(look(4, 4, 400), 1_000);
+        assert_eq!(look(4, 4, 400), 100);
+        // One that takes long says nothing, two do.
+        assert_eq!(look(1, 1, 50_000), 100);
+        assert_eq!(look(1, 1, 50_000), 50_000);
+        // More is no reason to hurry more.
+        look(1, 1, u64::from(u32::MAX) + 1);
+        assert_eq!(look(1, 1, 10_000_000), PATIENCE);
+        // These wait.
+        assert_eq!(look(10, 5, 100_000), 0);
+        assert_eq!(look(10, 0, 1_000_000), 0);
+        assert_eq!(look(10, 0, 1_000_000), 100_000);
     }
 }

@@ -148,14 +148,7 @@ pub(crate) struct Worker {
     /// A spare that is not needed any more gives its tasks to this worker; 0: it is needed.
     pub(crate) retire_to: Cell<WorkerId>,
     stopping: Cell<bool>,
-    /// Since when there has been work to spare (`balance.rs`).
-    surplus_since: Cell<u64>,
-    /// The queue's lulls as of the latest look.
-    lulls: Cell<u64>,
-    /// When the oldest new task ceases to be new.
-    next_aging: Cell<u64>,
-    /// Not before that are tasks given to a worker that is busy too.
-    next_level: Cell<u64>,
+    balance: balance::Balance,
     /// Reductions of a slice, on average.
     usage: Cell<i32>,
     /// The last unique number given out.
@@ -237,10 +230,7 @@ impl Worker {
             rescued: Cell::new(false),
             retire_to: Cell::new(0),
             stopping: Cell::new(false),
-            surplus_since: Cell::new(u64::MAX),
-            lulls: Cell::new(0),
-            next_aging: Cell::new(0),
-            next_level: Cell::new(0),
+            balance: balance::Balance::new(),
             usage: Cell::new(0),
             counter: Cell::new(u64::from(id) << 48),
             slots_asked: Cell::new(false),
@@ -566,7 +556,8 @@ impl Worker {
                 self.poll_if_due();
                 self.age();
                 self.level();
-            } else if self.shared.idle.any() && self.movable() > 0 {
+            }
+            if self.shared.idle.any() && self.movable() > 0 {
                 self.share_work();
             }
             let entry = if self.attention.get() {
