@@ -77,7 +77,8 @@ pub(super) fn spawn(node: &Node, options: &Options) -> Result<Vec<Figure>, Failu
                             collector.send(Done(number));
                         })),
                         Kind::Server => {
-                            drop(serve(Busy { work, reporter: Reporter { number, collector } }));
+                            let reporter = Reporter { number, collector };
+                            let _busy = serve(Busy { work, reporter });
                         }
                     }
                 }

@@ -13,8 +13,8 @@
 //!    stood for longer.
 //! 3. Tasks that have started stay where they are, so it matters where they start. A worker whose queue is
 //!    long also looks, now and then, whether another one's is much shorter, and gives part of the
-//!    difference before its tasks have started. Lengths go up and down all the time, and what one worker knows of another is
-//!    old: so it does that again only after a pause.
+//!    difference before its tasks have started. The queue of a worker with a tree goes up and down all the time, and what one worker knows of
+//!    another is old: so if most tasks are new it does that again only after a pause.
 //! 4. An idle worker is claimed (taken out of the set) by one giver at a time.
 //! 5. What was new with the giver is new with the receiver, and older than all that is new there: a tree unfolds depth first
 //!    there too (`run_queue.rs`).
@@ -144,7 +144,7 @@ pub(super) struct Balance {
     lulls: Cell<u64>,
     /// When the oldest new task ceases to be new.
     next_aging: Cell<u64>,
-    /// Not before that are tasks given to a worker that is busy too.
+    /// Not before that are new tasks given to a worker that is busy too.
     next_level: Cell<u64>,
     /// As of the latest look at the pace.
     lives: Cell<Lives>,
@@ -261,7 +261,12 @@ impl Worker {
         let (len, now) = (self.queue_len(), self.now.get());
         // Relaxed, here and below: hints.
         self.public.load.store(len as u32, Ordering::Relaxed);
-        if len < LONG_QUEUE || now < self.balance.next_level.get() || !self.has_surplus() {
+        if len < LONG_QUEUE || !self.has_surplus() {
+            return;
+        }
+        // SAFETY: `Worker` rule 1.
+        let (fresh, new) = unsafe { self.queue.with(|queue| (queue.fresh(), queue.new_len())) };
+        if 2 * new > fresh && now < self.balance.next_level.get() {
             return;
         }
         // Two at random, the better one of them: as good as all, and cheap with many workers (M. Mitzenmacher,
