@@ -203,7 +203,9 @@ fn a_few_long_processes_do_not_all_stay_where_they_were_spawned() {
         let (me, here) = (mailbox.address(), thread::current().id());
         // The other worker may be late: its thread may not have come to run yet.
         let elsewhere = (0..2_000).any(|_| {
-            (0..4).for_each(|_| drop(engset::spawn(move || compute_and_report(me))));
+            for _ in 0..4 {
+                engset::spawn(move || compute_and_report(me));
+            }
             (0..4).filter(|_| mailbox.message() != here).count() > 0
         });
         assert!(elsewhere, "the other worker had nothing to do");
