@@ -6,7 +6,12 @@ use engset::{
     Address, Builder, Config, DownReason, Event, ExitReason, Item, Mailbox, Received, exit, kill, monitor,
     sleep, spawn_monitor, trap_exits,
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    hint::black_box,
+    sync::Arc,
+    thread::{self, ThreadId},
+    time::Duration,
+};
 use support::{both, threaded};
 
 /// Messages that each sender sends.
@@ -182,5 +187,48 @@ fn a_server_that_is_given_away_with_runs_in_its_mailbox_loses_nothing() {
             }
         }
         assert_eq!(watched.len(), 64);
+    });
+}
+
+/// Computes for some milliseconds without a reduction point, then says on which thread.
+fn compute_and_report(to: Address<ThreadId>) {
+    let sum = (0..300_000_u64).fold(0, |sum, number| black_box(sum ^ number.wrapping_mul(0x9E37_79B9)));
+    black_box(sum);
+    to.send(thread::current().id());
+}
+
+#[test]
+fn a_few_long_processes_do_not_all_stay_where_they_were_spawned() {
+    threaded(two_workers(), |mut mailbox: Mailbox<ThreadId>| {
+        let (me, here) = (mailbox.address(), thread::current().id());
+        // The other worker may be late: its thread may not have come to run yet.
+        let elsewhere = (0..2_000).any(|_| {
+            for _ in 0..4 {
+                engset::spawn(move || compute_and_report(me));
+            }
+            (0..4).filter(|_| mailbox.message() != here).count() > 0
+        });
+        assert!(elsewhere, "the other worker had nothing to do");
+    });
+}
+
+/// A binary tree of processes of this depth; the number of leaves goes to the parent.
+fn tree(depth: u32, parent: Address<u64>) {
+    engset::spawn(move |mut mailbox: Mailbox<u64>| {
+        if depth == 0 {
+            return parent.send(1);
+        }
+        (0..2).for_each(|_| tree(depth - 1, mailbox.address()));
+        parent.send((0..2).map(|_| mailbox.message()).sum());
+    });
+}
+
+#[test]
+fn a_tree_that_is_given_away_in_parts_is_summed_up() {
+    threaded(Config::new().workers(4), |mut mailbox: Mailbox<u64>| {
+        for _ in 0..4 {
+            tree(14, mailbox.address());
+        }
+        assert_eq!((0..4).map(|_| mailbox.message()).sum::<u64>(), 4 << 14);
     });
 }

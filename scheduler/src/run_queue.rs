@@ -7,8 +7,8 @@
 //! Normal tasks that have just been spawned do not go behind all others, but before them: what a task spawns in one slice runs
 //! next, in the order of spawning, before what was spawned earlier. A tree of tasks so unfolds depth first, and as many are alive at a time as it is
 //! deep, not as it is wide; and they find the memory of those that have just ended. That is fair all the same: after as many new ones
-//! as there were (or a few), all others that wait by then have their turns; and now and then the new one that has waited
-//! longest becomes one of these.
+//! as there were (or a few), all others that wait by then have their turns; and now and then ([`AGING`]) the new one that has waited
+//! longest becomes one of these. Not often: it is the root of a large tree, and begins to unfold while the others are half done.
 //!
 //! The oldest normal task is kept in a field of its own, `front`: two tasks that wake each other in turn, which
 //! is the most frequent case, never touch the ring.
@@ -20,8 +20,8 @@ use std::{collections::VecDeque, ptr};
 const NORMAL_PER_LOW: u8 = 8;
 /// So many new tasks may run before the others have their turns, even if fewer wait. Guess: some microseconds, if they are short.
 const NEW_IN_A_ROW: usize = 16;
-/// New tasks that have their turns until the one that has waited longest is no longer new.
-const AGING: u32 = 256;
+/// Nanoseconds until the new task that has waited longest is new no more, by the worker's clock. Guess: some thousand short slices.
+pub(crate) const AGING: u64 = 250_000;
 const LEVELS: usize = 4;
 const NORMAL: usize = 2;
 const LOW: usize = 3;
@@ -109,8 +109,8 @@ pub(crate) struct RunQueue {
     new: VecDeque<Entry>,
     /// Those that were spawned since the last `pop`, in their order.
     newest: Vec<Entry>,
-    /// New ones that have had their turns, ever.
-    new_turns: u32,
+    /// How often there was no new one left.
+    lulls: u64,
     /// So many new ones have their turns before the others.
     new_left: usize,
     /// The others with smaller numbers have theirs before new ones.
@@ -132,7 +132,7 @@ impl RunQueue {
             new_count: 0,
             new: VecDeque::new(),
             newest: Vec::new(),
-            new_turns: 0,
+            lulls: 0,
             new_left: 0,
             others_before: 0,
         }
@@ -151,6 +151,22 @@ impl RunQueue {
         self.fresh += 1;
         self.new_count += 1;
         self.newest.push(entry);
+    }
+
+    /// How often the new tasks have run out.
+    #[inline(always)]
+    pub(crate) fn lulls(&self) -> u64 {
+        self.lulls
+    }
+
+    /// Takes in what was new with another worker, in the order of `take_fresh`: it has its turn after what is new here.
+    pub(crate) fn adopt_new(&mut self, entries: &[Entry]) {
+        self.len += entries.len();
+        self.fresh += entries.len();
+        self.new_count += entries.len();
+        for entry in entries {
+            self.new.push_front(*entry);
+        }
     }
 
     #[inline(always)]
@@ -229,21 +245,23 @@ impl RunQueue {
         }?;
         self.fresh -= 1;
         self.new_count -= 1;
-        self.new_turns += 1;
-        if self.new_turns.is_multiple_of(AGING)
-            && let Some(oldest) = self.new.pop_front()
-        {
+        if self.new_left == 0 || self.new_count == 0 {
+            self.new_left = 0;
+            self.others_before = self.next_number;
+            self.lulls += u64::from(self.new_count == 0);
+        }
+        Some(next)
+    }
+
+    /// The new one that has waited longest is new no more.
+    pub(crate) fn age(&mut self) {
+        if let Some(oldest) = self.new.pop_front() {
             // `push` counts it again.
             self.len -= 1;
             self.fresh -= 1;
             self.new_count -= 1;
             self.push(oldest, NORMAL as u8, true);
         }
-        if self.new_left == 0 || self.new_count == 0 {
-            self.new_left = 0;
-            self.others_before = self.next_number;
-        }
-        Some(next)
     }
 
     #[cold]
@@ -342,10 +360,11 @@ impl RunQueue {
 
     /// Takes out at most so many tasks without a stack: first new ones, the oldest, for they are the roots of the largest trees;
     /// then of the others the youngest (they are the least likely to be warm
-    /// here). Their order is kept. Those that are `tied` to others here stay, unless all are.
-    pub(crate) fn take_fresh(&mut self, most: usize, tied: impl Fn(Entry) -> bool) -> Vec<Entry> {
+    /// here). Their order is kept. Those that are `tied` to others here stay, unless all are. And how many were new: they come first.
+    pub(crate) fn take_fresh(&mut self, most: usize, tied: impl Fn(Entry) -> bool) -> (Vec<Entry>, usize) {
         self.unfold();
         let mut out = Vec::new();
+        let mut new = 0;
         self.new.extend(self.newest.drain(..).rev());
         for all in [false, true] {
             let mut at = 0;
@@ -358,6 +377,7 @@ impl RunQueue {
                 }
             }
             out.reverse();
+            new = out.len();
             for (level, rings) in self.levels.iter_mut().enumerate() {
                 let before = out.len();
                 rings.take_youngest(most - before, |entry| all || !tied(entry), &mut out);
@@ -370,7 +390,7 @@ impl RunQueue {
         self.len -= out.len();
         self.fresh -= out.len();
         self.fold();
-        out
+        (out, new)
     }
 }
 
@@ -422,6 +442,9 @@ mod tests {
         queue.push_new(task(0));
         let mut order = Vec::new();
         for index in 0..1000 {
+            if index % 100 == 0 {
+                queue.age();
+            }
             let next = queue.pop().map(number).expect("there are more and more");
             order.push(next);
             if !(1000..2000).contains(&next) {
@@ -441,9 +464,32 @@ mod tests {
         (0..4).for_each(|index| queue.push_new(task(index)));
         assert_eq!(queue.pop(), Some(task(0)));
         (10..14).for_each(|index| queue.push_new(task(index)));
-        let out = queue.take_fresh(4, |entry| number(entry) == 3);
-        assert_eq!(out.into_iter().map(number).collect::<Vec<_>>(), [12, 13, 1, 2]);
-        assert_eq!(queue.len(), 3);
+        let (out, new) = queue.take_fresh(4, |entry| number(entry) == 3);
+        assert_eq!(out.iter().copied().map(number).collect::<Vec<_>>(), [12, 13, 1, 2]);
+        assert_eq!((new, queue.len()), (4, 3));
+
+        let mut other = RunQueue::new();
+        other.push(task(30), 2, false);
+        other.push_new(task(20));
+        other.push_new(task(21));
+        assert_eq!(other.pop(), Some(task(20)));
+        other.push_new(task(22));
+        other.adopt_new(&out);
+        // The roots of the largest trees are the last here, and the first to go on from here.
+        assert_eq!(other.take_fresh(1, |_| false), (vec![task(2)], 1));
+        let order: Vec<_> = std::iter::from_fn(|| other.pop()).map(number).collect();
+        assert_eq!(order, [22, 21, 12, 13, 1, 30]);
+        assert_eq!((other.len(), other.fresh(), other.new_len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn the_end_of_a_burst_of_new_ones_is_noticed() {
+        let mut queue = RunQueue::new();
+        queue.push(task(0), 2, true);
+        (1..=3).for_each(|index| queue.push_new(task(index)));
+        assert_eq!((queue.pop(), queue.pop(), queue.lulls()), (Some(task(1)), Some(task(2)), 0));
+        assert_eq!((queue.pop(), queue.lulls()), (Some(task(3)), 1));
+        assert_eq!((queue.pop(), queue.lulls()), (Some(task(0)), 1));
     }
 
     #[test]
@@ -452,7 +498,8 @@ mod tests {
         for index in 0..10 {
             queue.push(task(index), 2, index % 2 == 0);
         }
-        let out = queue.take_fresh(3, |_| false);
+        let (out, new) = queue.take_fresh(3, |_| false);
+        assert_eq!(new, 0);
         assert_eq!(out.into_iter().map(number).collect::<Vec<_>>(), [4, 6, 8]);
         let rest: Vec<_> = std::iter::from_fn(|| queue.pop()).map(number).collect();
         assert_eq!(rest, [0, 1, 2, 3, 5, 7, 9]);
@@ -466,7 +513,7 @@ mod tests {
             queue.push(task(index), 2, true);
         }
         let tied = |entry| number(entry) > 3;
-        let numbers = |out: Vec<Entry>| out.into_iter().map(number).collect::<Vec<_>>();
+        let numbers = |(out, _): (Vec<Entry>, usize)| out.into_iter().map(number).collect::<Vec<_>>();
         assert_eq!(numbers(queue.take_fresh(3, tied)), [1, 2, 3]);
         assert_eq!(numbers(queue.take_fresh(3, tied)), [0]);
         assert_eq!(numbers(queue.take_fresh(3, tied)), [7, 8, 9]);

@@ -18,7 +18,7 @@ use std::{
 
 /// Some integer arithmetic whose result the next round needs.
 #[inline(always)]
-fn mix(x: u64) -> u64 {
+pub(super) fn mix(x: u64) -> u64 {
     let x = (x ^ (x >> 33)).wrapping_mul(0xFF51_AFD7_ED55_8CCD);
     black_box(x ^ (x >> 29))
 }

@@ -52,7 +52,11 @@ pub const WORKLOADS: &[Workload] = &[
     Workload {
         name: "spawn",
         about: "one process spawns n, one after the other; each sends a message and ends",
-        keys: &[Key::number("n", 1_000_000, "processes"), KIND],
+        keys: &[
+            Key::number("n", 1_000_000, "processes"),
+            Key::off("work", "rounds of arithmetic that each does first"),
+            KIND,
+        ],
         run: spawn::spawn,
         silent: false,
     },

@@ -3,10 +3,12 @@
 use crate::{
     measure::{Failure, Figure, first_process, resident, timed},
     options::{Kind, Options},
+    workloads::hog::mix,
 };
 use engset::{
     Address, ExitReason, Flow, Mailbox, Node, Received, Server, serve, serve_with, spawn as spawn_process,
 };
+use std::hint::black_box;
 
 /// To the collector: this process has done its part.
 struct Done(u64);
@@ -36,16 +38,48 @@ impl Server for Reporter {
     }
 }
 
+/// The same, with some work before that.
+struct Busy {
+    work: u64,
+    reporter: Reporter,
+}
+
+impl Server for Busy {
+    type Message = ();
+
+    fn start(&mut self, me: Address<()>) -> Flow {
+        compute(self.work);
+        self.reporter.start(me)
+    }
+
+    fn handle(&mut self, _received: Received<()>) -> Flow {
+        Flow::Continue
+    }
+}
+
+/// So many rounds of arithmetic, a nanosecond or two each.
+fn compute(rounds: u64) {
+    black_box((0..rounds).fold(rounds, |x, _| mix(x)));
+}
+
 pub(super) fn spawn(node: &Node, options: &Options) -> Result<Vec<Figure>, Failure> {
-    let (n, kind) = (options.number("n"), options.kind());
+    let (n, work, kind) = (options.number("n"), options.number("work"), options.kind());
     let (time, ()) = first_process(node, move |mailbox: Mailbox<Done>| {
         let collector = mailbox.address();
         timed(|| {
             spawn_process(move || {
                 for number in 1..=n {
                     match kind {
-                        Kind::Plain => drop(spawn_process(move || collector.send(Done(number)))),
-                        Kind::Server => drop(serve(Reporter { number, collector })),
+                        Kind::Plain if work == 0 => drop(spawn_process(move || collector.send(Done(number)))),
+                        Kind::Server if work == 0 => drop(serve(Reporter { number, collector })),
+                        Kind::Plain => drop(spawn_process(move || {
+                            compute(work);
+                            collector.send(Done(number));
+                        })),
+                        Kind::Server => {
+                            let reporter = Reporter { number, collector };
+                            let _busy = serve(Busy { work, reporter });
+                        }
                     }
                 }
             });

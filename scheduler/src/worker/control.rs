@@ -3,7 +3,11 @@
 //! They come as envelopes to the worker's own control slot, by token, like all mail: so they wake it,
 //! they come in order from one sender, and there is no second mechanism.
 
-use super::{Worker, balance::Batch, timers::TimerHandle};
+use super::{
+    Worker,
+    balance::{AHEAD, Batch, ask_for},
+    timers::TimerHandle,
+};
 use crate::{
     body::OwnedBody,
     config::Priority,
@@ -105,7 +109,12 @@ impl Worker {
         match control {
             Control::Adopt(tasks) => self.adopt(tasks),
             Control::Slots(slots) => {
-                for &index in &slots {
+                // As in `adopt`.
+                for (at, &index) in slots.iter().enumerate() {
+                    if let Some(later) = slots.get(at + AHEAD).and_then(|index| self.shared.slab.get(*index))
+                    {
+                        ask_for(later);
+                    }
                     if let Some(slot) = self.shared.slab.get(index) {
                         slot.owner.settle(self.id);
                     }

@@ -167,7 +167,7 @@ pub(crate) struct Worker {
     /// A spare that is not needed any more gives its tasks to this worker; 0: it is needed.
     pub(crate) retire_to: Cell<WorkerId>,
     stopping: Cell<bool>,
-    surplus_since: Cell<u64>,
+    balance: balance::Balance,
     /// Reductions of a slice, on average.
     usage: Cell<i32>,
     /// The last unique number given out.
@@ -258,7 +258,7 @@ impl Worker {
             rescued: Cell::new(false),
             retire_to: Cell::new(0),
             stopping: Cell::new(false),
-            surplus_since: Cell::new(u64::MAX),
+            balance: balance::Balance::new(),
             usage: Cell::new(0),
             counter: Cell::new(u64::from(id) << 48),
             slots_asked: Cell::new(false),
@@ -585,8 +585,10 @@ impl Worker {
                 self.turn.set(0);
                 self.look_at_clock();
                 self.poll_if_due();
+                self.age();
                 self.level();
-            } else if self.shared.idle.any() && self.movable() > 0 {
+            }
+            if self.shared.idle.any() && self.movable() > 0 {
                 self.share_work();
             }
             let entry = if self.attention.get() {
@@ -701,12 +703,6 @@ impl Worker {
     pub(crate) fn movable(&self) -> usize {
         // SAFETY: rule 1.
         unsafe { self.queue.with(|queue| queue.fresh()) }
-    }
-
-    /// Tasks that were spawned here and have not run yet.
-    pub(crate) fn new_tasks(&self) -> usize {
-        // SAFETY: rule 1.
-        unsafe { self.queue.with(|queue| queue.new_len()) }
     }
 
     pub(crate) fn queue_len(&self) -> usize {
