@@ -25,6 +25,7 @@
 //! them. What waits in the kernel before a small packet is bounded by the transport instead.
 
 mod control;
+mod fair;
 mod incoming;
 mod outgoing;
 
