@@ -9,7 +9,8 @@
 //!    has taken the reader away ([`Channel::stop`]) knows that nothing more comes.
 //! 3. *Where.* If messages go to processes of another worker for a while, and that one also writes, the socket moves there: question and
 //!    answer then need no second thread.
-//! 4. In systematic mode, and if a worker does not get on, the peer process does it all (`peer.rs`).
+//! 4. *How long.* Writing and reading end after 100 µs in favour of the worker's processes; the rest is done when it next looks at its poller.
+//! 5. In systematic mode, and if a worker does not get on, the peer process does it all (`peer.rs`).
 //!
 //! No lock is held while anything is called that might wait, or run code of users.
 
