@@ -500,7 +500,8 @@ impl World {
     fn take_in_arrivals(&self, me: WorkerId, only_mail: bool) -> bool {
         let mut adopted = false;
         let mut links = Vec::new();
-        let mut link = self.worker(me).inbox.take();
+        let mut link =
+            if self.worker(me).has_tokens() { self.worker(me).inbox.take() } else { ptr::null_mut() };
         while let Some(at) = NonNull::new(link) {
             links.push(at);
             // SAFETY: the inbox gave it to us; without the mark it is a link's address.

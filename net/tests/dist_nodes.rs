@@ -6,9 +6,9 @@ use engset_net::dist::{
 };
 use engset_runtime::{
     Address, CallError, DownReason, Event, ExitReason, Mailbox, Pid, Received, Reply, demonitor, exit,
-    is_alive, kill, link, monitor, process_info, register_mailbox,
+    is_alive, kill, link, monitor, process_info, reductions_left, register_mailbox,
     remote::{Local, Remote, register},
-    self_pid, sleep, spawn, trap_exits, unlink,
+    self_pid, sleep, spawn, trap_exits, unlink, yield_now,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -485,5 +485,21 @@ fn an_idle_connection_stays() {
         all.disconnect(B);
         let Event::NodeDown(down) = event(&mut mailbox) else { panic!("no nodedown") };
         assert_eq!(&*down.why, "disconnected");
+    });
+}
+
+#[test]
+fn a_message_to_another_node_costs_more_than_one_to_a_neighbour() {
+    two_nodes(|all, mailbox| {
+        let (server, me) = (find(all), mailbox.address());
+        let price = |send: &dyn Fn()| {
+            yield_now();
+            let before = reductions_left();
+            send();
+            before - reductions_left()
+        };
+        assert_eq!(price(&|| me.send(1)), 1);
+        let there = price(&|| server.send(Request::Tell(me, 7)));
+        assert!((20..100).contains(&there), "{there}");
     });
 }

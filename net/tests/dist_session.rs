@@ -415,3 +415,102 @@ fn goodbye_is_the_last_word() {
     let error = b.receive(&bytes, Duration::ZERO, &mut |_| {}).unwrap_err();
     assert_eq!(error, SessionError::Goodbye { why: "shutdown".into() });
 }
+
+/// The senders of the packets that `a` would send now, up to so many bytes.
+fn next_senders(a: &mut Session, b: &mut Session, budget: usize) -> Vec<u64> {
+    let (mut bytes, mut senders) = (Vec::new(), Vec::new());
+    a.outgoing.produce(&mut bytes, budget);
+    b.receive(&bytes, Duration::ZERO, &mut |input| match input {
+        Input::Packet(bytes) => senders.push(u64::from_le_bytes(bytes[..8].try_into().unwrap())),
+        Input::Control(other) => panic!("{other:?}"),
+    })
+    .unwrap();
+    senders
+}
+
+#[test]
+fn who_sends_little_comes_before_those_who_have_filled_the_queue() {
+    let settings = Settings::default();
+    let (mut a, mut b) = (session(&settings), session(&settings));
+    for number in 0..200 {
+        for sender in 1..=20 {
+            let _ = a.outgoing.push(key(sender), &packet(sender, number, 87, false)).unwrap();
+        }
+    }
+    // All of them have had their first turn.
+    let mut seen = Vec::new();
+    while (1..=20).any(|sender| !seen.contains(&sender)) {
+        seen.extend(next_senders(&mut a, &mut b, 1));
+    }
+    let _ = a.outgoing.push(key(99), &packet(99, 0, 8, false)).unwrap();
+    let next = [next_senders(&mut a, &mut b, 1), next_senders(&mut a, &mut b, 1)];
+    assert!(next.contains(&vec![99]), "a frame of its own, after one at most of what has waited: {next:?}");
+}
+
+#[test]
+fn those_who_flood_share_the_connection_in_equal_parts() {
+    let settings = Settings { window: 64 << 20, ..Settings::default() };
+    let (mut a, mut b) = (session(&settings), session(&settings));
+    // One has ten times as much as the others.
+    for sender in 1..=8 {
+        let count = if sender == 1 { 2000 } else { 200 };
+        for number in 0..count {
+            let _ = a.outgoing.push(key(sender), &packet(sender, number, 987, false)).unwrap();
+        }
+    }
+    let mut counts = HashMap::<u64, i32>::new();
+    while counts.values().sum::<i32>() < 800 {
+        let senders = next_senders(&mut a, &mut b, 1);
+        assert!(!senders.is_empty() || a.outgoing.has_work(), "it goes on");
+        senders.into_iter().for_each(|sender| *counts.entry(sender).or_default() += 1);
+        // The other takes it in at once.
+        let mut back = Vec::new();
+        b.outgoing.produce(&mut back, 1);
+        a.receive(&back, Duration::ZERO, &mut |_| {}).unwrap();
+    }
+    let others: Vec<i32> = (2..=8).map(|sender| counts[&sender]).collect();
+    let (least, most) = (*others.iter().min().unwrap(), *others.iter().max().unwrap());
+    assert!(most - least <= 8, "{counts:?}");
+    // The first one made larger pieces as long as it was alone.
+    assert!(counts[&1] <= most + 40, "{counts:?}");
+}
+
+#[test]
+fn a_flood_waits_in_its_queue_and_not_on_the_way() {
+    let settings = Settings::default();
+    let mut a = session(&settings);
+    for number in 0..1000 {
+        let _ = a.outgoing.push(key(1), &packet(1, number, 987, false)).unwrap();
+    }
+    let mut bytes = Vec::new();
+    a.outgoing.produce(&mut bytes, usize::MAX);
+    assert!((100_000..200_000).contains(&bytes.len()), "{} bytes without an answer", bytes.len());
+    assert!(!a.outgoing.has_work());
+    let before = bytes.len();
+    let _ = a.outgoing.push(key(2), &packet(2, 0, 8, false)).unwrap();
+    assert!(a.outgoing.has_work(), "one that is fresh may go all the same");
+    a.outgoing.produce(&mut bytes, usize::MAX);
+    assert!((before + 1..before + 100).contains(&bytes.len()));
+}
+
+#[test]
+fn each_sender_may_fill_its_share_and_a_new_one_need_not_wait() {
+    let limit = 100_000;
+    let mut a = session(&Settings { queue: limit, ..Settings::default() });
+    let fill = |a: &mut Session, sender: u64| {
+        let mut number = 0;
+        while !a.outgoing.must_wait(key(sender), 1000, limit) {
+            let _ = a.outgoing.push(key(sender), &packet(sender, number, 987, false)).unwrap();
+            number += 1;
+        }
+        number
+    };
+    assert_eq!(fill(&mut a, 1), 100, "who is alone has all of it");
+    assert_eq!(fill(&mut a, 2), 1, "who has nothing in it yet is let in");
+    a.outgoing.produce(&mut Vec::new(), 60_000);
+    assert!(a.outgoing.has_room(Lane::Small));
+    let third = fill(&mut a, 3);
+    assert!((20..60).contains(&third), "{third} of three");
+    assert!(!a.outgoing.must_wait(key(4), 1000, limit));
+    assert!(!a.outgoing.is_crowding(key(4)) && a.outgoing.is_crowding(key(3)));
+}

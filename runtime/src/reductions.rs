@@ -3,6 +3,7 @@
 //! | what | reductions |
 //! |---|---|
 //! | send | 1, and the square of the number of 64s of messages that wait at the receiver, rounded down to a power of 4; at most 4097 |
+//! | send to another node | 20 more, and one for each 32 bytes, at most 4020; 400 more while the sender has much waiting there, and is not alone |
 //! | send that finds a bounded mailbox full, and does not wait | 400 more |
 //! | receive, timer, link, monitor, exit, name, inspection | 1 |
 //! | spawn | 8 |

@@ -8,28 +8,40 @@
 //! 1. Before a worker sleeps it restricts itself to its *home*, one CPU; when it has woken it lifts that again. So code of users, and the
 //!    threads and programs that it starts, never have a restricted mask.
 //! 2. A worker has a home only if there are as many workers as CPUs that the thread may use: then no CPU is better than another one.
-//! 3. The mask is read again before each sleep: what others have set meanwhile (`taskset`) holds.
+//! 3. A worker that has only passed on a message since it woke sleeps where it is (`worker/idle.rs`): the CPU of the waker is the fastest then.
+//! 4. The mask is read again before each sleep: what others have set meanwhile (`taskset`) holds.
 
-use std::mem;
+use std::{
+    mem,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 /// See the head of this file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Home {
-    /// Number among the workers, from 0.
+    /// Number among the workers, from any number on.
     number: usize,
     workers: usize,
 }
 
 impl Home {
-    /// Of worker number `number`, from 0, of so many.
+    /// Of worker number `number`, of so many.
     pub(crate) fn new(number: usize, workers: usize) -> Self {
         Home { number, workers }
+    }
+
+    /// For a new scheduler: the number of its first worker. The first workers are often the busiest, so those of several schedulers shall
+    /// not all have one home.
+    pub(crate) fn first() -> usize {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        // Relaxed: just a number.
+        std::process::id() as usize + NEXT.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Runs `sleep`, and sees to it that the calling thread wakes up at home.
     pub(crate) fn sleep_in(&self, sleep: impl FnOnce()) {
         // With one CPU, or one worker, there is nothing to choose.
-        if self.workers < 2 || self.number >= self.workers {
+        if self.workers < 2 {
             return sleep();
         }
         let allowed = allowed();

@@ -22,6 +22,7 @@ use crate::{
     custody::barrier,
     envelope::Envelope,
     extension::Extension,
+    home::Home,
     inbox::Wake,
     mailbag::Mailbag,
     metrics::WorkerMetrics,
@@ -73,6 +74,8 @@ pub(crate) struct Shared {
     pub(crate) watchdog: Watchdog,
     pub(crate) pool: Arc<Pool>,
     pub(crate) default_class: StackClass,
+    /// See [`Home::first`].
+    pub(crate) first_home: usize,
     pub(crate) mailbags: Stock<Mailbag>,
     pub(crate) bundles: Stock<Bundle>,
     /// Worker `n` is at `n - 1`.
@@ -225,6 +228,7 @@ impl Scheduler {
             watchdog: Watchdog::default(),
             pool: Pool::new(config.blocking_threads, config.blocking_keep, config.name.clone()),
             default_class,
+            first_home: Home::first(),
             mailbags: Stock::new(),
             bundles: Stock::new(),
             workers: (0..MAX_WORKERS).map(|_| OnceLock::new()).collect(),

@@ -9,7 +9,8 @@
 //!    has taken the reader away ([`Channel::stop`]) knows that nothing more comes.
 //! 3. *Where.* If messages go to processes of another worker for a while, and that one also writes, the socket moves there: question and
 //!    answer then need no second thread.
-//! 4. In systematic mode, and if a worker does not get on, the peer process does it all (`peer.rs`).
+//! 4. *How long.* Writing and reading end after 100 µs in favour of the worker's processes; the rest is done when it next looks at its poller.
+//! 5. In systematic mode, and if a worker does not get on, the peer process does it all (`peer.rs`).
 //!
 //! No lock is held while anything is called that might wait, or run code of users.
 
@@ -28,6 +29,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError, TryLockError,
         atomic::{AtomicBool, AtomicUsize, Ordering, fence},
     },
+    time::Duration,
 };
 
 /// Bytes that wait when a sender does not leave them to its worker.
@@ -36,6 +38,8 @@ const INLINE: usize = 64 * 1024;
 const PIECE: usize = 64 * 1024;
 /// Pieces that are written before others have their turn.
 const WRITES: usize = 4;
+/// The same, and for pieces that are read, by the time that they take.
+pub(crate) const LONG: Duration = Duration::from_micros(100);
 /// Pieces that are read before others have their turn.
 const READS: usize = 8;
 /// So many times nothing was read for the worker that reads: it is the wrong one.
@@ -185,13 +189,14 @@ impl Channel {
 
     /// Writes what there is to write, as far as there is room; not for long.
     pub(crate) fn flush(self: &Arc<Self>) {
+        let end = engset_runtime::now() + LONG;
         for _ in 0..WRITES {
             let Some(mut writer) = self.writer() else { return };
             self.wanted.store(false, Ordering::Relaxed);
             if writer.failed {
                 return;
             }
-            let result = self.write(&mut writer);
+            let result = self.write(&mut writer, end);
             if writer.out.capacity() > 2 * PIECE && writer.out.is_empty() {
                 writer.out = Vec::new();
             }
@@ -206,19 +211,26 @@ impl Channel {
             if !self.wanted.load(Ordering::Relaxed) {
                 return;
             }
+            if engset_runtime::now() >= end {
+                break;
+            }
         }
         self.flush_later();
     }
 
-    fn write(&self, writer: &mut Writer) -> io::Result<()> {
-        for _ in 0..WRITES {
+    fn write(&self, writer: &mut Writer, end: Duration) -> io::Result<()> {
+        for turn in 0..WRITES {
+            let now = engset_runtime::now();
+            if turn > 0 && now >= end {
+                break;
+            }
             if writer.written == writer.out.len() {
                 writer.out.clear();
                 writer.written = 0;
                 if let Some(up) = &mut self.link.lock().up
                     && up.channel.number == self.number
                 {
-                    up.outgoing.tell_time(engset_runtime::now());
+                    up.outgoing.tell_time(now);
                     up.outgoing.produce(&mut writer.out, PIECE);
                 }
                 if writer.out.is_empty() {

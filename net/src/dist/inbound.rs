@@ -1,7 +1,7 @@
 //! What comes from another node: bytes, packets, and what they become here.
 
 use super::{
-    channel::Channel,
+    channel::{Channel, LONG},
     endpoint::Endpoint,
     link::{Link, add},
     nesting,
@@ -62,6 +62,7 @@ impl Reader {
 
     /// Reads at most so many pieces. True: there may be more.
     pub(crate) fn read(&mut self, channel: &Channel, pieces: usize) -> Result<bool, End> {
+        let end = now() + LONG;
         for _ in 0..pieces {
             match channel.stream.read(self.incoming.space(PIECE)) {
                 Ok(0) => return Err(End::Io(io::ErrorKind::UnexpectedEof.into())),
@@ -70,7 +71,7 @@ impl Reader {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(End::Io(error)),
             }
-            if self.here + self.elsewhere > ENOUGH {
+            if self.here + self.elsewhere > ENOUGH || now() >= end {
                 break;
             }
         }

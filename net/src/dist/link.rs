@@ -37,6 +37,12 @@ const OVERFLOW: usize = 2;
 /// Bodies from this size on move into the queue instead of being copied.
 const LARGE: usize = 32 * 1024;
 
+/// Reductions that a message to another node costs, and so many bytes of it one more: it takes as long as so many sends to a neighbour.
+const WORK: u32 = 20;
+const WORK_BYTES: usize = 32;
+/// What it costs more where much of its sender waits already: a tenth of a slice. Whoever fills the queue has short turns.
+const CROWDING: u32 = 400;
+
 /// What has become of messages to a node. Each is counted once it is known.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
@@ -262,6 +268,7 @@ impl Link {
     ) {
         let mut state = self.lock();
         if let Op::Message { body, calls, .. } | Op::Named { body, calls, .. } = &parcel.op {
+            remote::pay(state.price(parcel.from, body.len()));
             match self.admit(state, parcel.from, body.len(), may_wait) {
                 Some(locked) => state = locked,
                 None => return calls.iter().for_each(|call| call.broken(None)),
@@ -295,7 +302,8 @@ impl Link {
         let result = self.push(endpoint, &mut state, node, cargo);
         let kick = state.up.as_ref().and_then(|up| {
             let queued = up.outgoing.queued();
-            let needed = up.channel.is_kick_needed(queued) == Kick::Yes;
+            // Without room on the way it need not be tried: credit makes room, and who takes it in writes.
+            let needed = up.outgoing.has_work() && up.channel.is_kick_needed(queued) == Kick::Yes;
             needed.then(|| (Arc::clone(&up.channel), queued))
         });
         drop(state);
@@ -605,14 +613,21 @@ impl Link {
 }
 
 impl State {
+    /// What a message costs its sender, in reductions: for the work that it makes, and more where its sender fills the queue.
+    fn price(&self, from: Option<Pid>, size: usize) -> u32 {
+        let work = WORK + (size / WORK_BYTES).min(4000) as u32;
+        let crowds = self.up.as_ref().is_some_and(|up| up.outgoing.is_crowding(key(from)));
+        if crowds { work + CROWDING } else { work }
+    }
+
     fn lane(&self, from: Option<Pid>, size: usize) -> Lane {
         self.up.as_ref().map_or(Lane::Small, |up| up.outgoing.lane(key(from), size))
     }
 
-    /// Do so many bytes wait in the lane of this message, or for a connection?
+    /// Has this message to wait for room in its lane, or in what waits for a connection?
     fn is_full(&self, from: Option<Pid>, size: usize, limit: usize) -> bool {
         match &self.up {
-            Some(up) => up.outgoing.queued_in(up.outgoing.lane(key(from), size)) >= limit,
+            Some(up) => up.outgoing.must_wait(key(from), size, limit),
             None => self.waiting_bytes >= limit,
         }
     }

@@ -438,6 +438,11 @@ pub fn park(timeout: std::time::Duration) {
     let _ = current::sleep(crate::process::deadline(timeout));
 }
 
+/// The process that sends pays so many reductions for it. It gives up its turn later, not here.
+pub fn pay(units: u32) {
+    current::pay(units.min(i32::MAX as u32) as i32);
+}
+
 /// A question about a local process, from elsewhere.
 pub fn inspect(from: Pid, to: Pid, reference: u64) {
     crate::send::signal(to, Signal::Inspect { caller: from, reference });

@@ -10,6 +10,10 @@
 use super::{Worker, timers};
 use std::{sync::atomic::Ordering, time::Duration};
 
+/// Nanoseconds of work between two sleeps from which on the next one is at home (`home.rs`). One that only passes a message on is better off on the
+/// CPU of who has woken it: another one would have to be woken first.
+const BUSY: u64 = 20_000;
+
 impl Worker {
     /// Nothing to run. False: stop (systematic mode only: nothing will ever happen any more).
     pub(super) fn idle(&self) -> bool {
@@ -23,6 +27,7 @@ impl Worker {
             return self.idle_systematic();
         }
         self.metrics.idle.add(1);
+        self.busy_for.set(self.now.get().saturating_sub(self.woke.get()));
         if self.retire_to.get() != 0 {
             self.sleep();
             return true;
@@ -47,6 +52,7 @@ impl Worker {
             self.sleep();
         }
         self.shared.idle.remove(self.id);
+        self.woke.set(self.now.get());
         true
     }
 
@@ -62,7 +68,11 @@ impl Worker {
         };
         if self.public.inbox.try_sleep() {
             self.metrics.parked.add(1);
-            self.home.sleep_in(|| self.park(timeout));
+            if self.busy_for.get() >= BUSY {
+                self.home.sleep_in(|| self.park(timeout));
+            } else {
+                self.park(timeout);
+            }
             self.public.inbox.awake();
             self.shared.watchdog.wake();
             self.fed_from_outside.set(self.poller.get().is_some() && !self.public.inbox.has_tokens());

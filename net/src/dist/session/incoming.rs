@@ -14,7 +14,7 @@ use crate::dist::{
 const RESERVE: usize = 1 << 20;
 
 /// Bytes after which credit is given back, if that is not a quarter of the window before.
-const CREDIT: u64 = 64 * 1024;
+const CREDIT: u64 = 32 * 1024;
 
 /// Something that has come in.
 #[derive(Debug, PartialEq, Eq)]

@@ -4,27 +4,30 @@
 //!
 //! 1. *Order.* What one sender gives to [`Outgoing::push`] comes out at the other side in that order, each packet once or,
 //!    if the connection ends, a prefix of them. Between senders there is no order. (N1, S1)
-//! 2. *Lanes.* `control` (heartbeats, credit, types, the end) goes first, whatever waits. `small` packets go in batches. A packet that is larger than a
+//! 2. *Lanes.* `control` (heartbeats, credit, types, the end) goes first, whatever waits. `small` packets go in batches; their senders take
+//!    turns, and one that had nothing waiting comes before those that stand (`fair.rs`). A packet that is larger than a
 //!    frame goes in fragments, on a stream of its sender; [`STREAMS`] of them take turns with each other and with
 //!    the batches, so a small packet waits for one fragment at most, and no sender for the whole of another's. What a sender with a
-//!    stream sends meanwhile follows on its stream: rule 1.
+//!    stream sends meanwhile follows on its stream, and a stream begins when nothing small of its sender waits: rule 1.
 //! 3. *Credit.* At most the receiver's window of bytes is under way in `small` and `bulk`; `control` is exempt, and small by
 //!    itself. So a receiver that does not keep up is never flooded, and heartbeats pass all the same. (N5)
 //! 4. *Bound.* Messages wait in the queue of their lane up to a limit; above it [`Outgoing::push`] says so, and the caller decides by its
-//!    policy: suspend the sender, or drop and count. Signals are exempt: they are few, and may not be lost. (N2)
+//!    policy: suspend the sender, or drop and count. Signals are exempt: they are few, and may not be lost. (N2) Of the small lane's second half
+//!    each sender may fill its share, and one that has nothing in it is let in up to twice the limit ([`Outgoing::must_wait`]).
 //! 5. *Liveness.* A heartbeat each interval; anything that comes is a sign of life; silence is judged by [`Phi`].
 //! 6. *Mistrust.* All that comes is bounded and checked; anything wrong is a [`SessionError`], which ends the connection, and nothing else.
 //!    (N6)
 //!
-//! 7. *Pace.* Of the bulk lane only as much is under way as the path holds: if a fragment takes longer than the fastest
+//! 7. *Pace.* Only as much is under way as the path holds: if a frame takes longer than the fastest
 //!    one and half a millisecond, it has waited in somebody's buffers, and less is sent ahead; else more, up to the window.
-//!    A small packet waits behind what is in those buffers.
+//!    A small packet waits behind what is in those buffers. Fresh senders (rule 2) may go a little beyond it: they have not filled them.
 //!
 //! One connection carries all lanes. Several of them would spare small packets the wait for a lost segment of a large one; but then
 //! the order of rule 1 would hold within a lane only, a node could be half connected, and `nodedown` would have to wait for all of
 //! them. What waits in the kernel before a small packet is bounded by the transport instead.
 
 mod control;
+mod fair;
 mod incoming;
 mod outgoing;
 

@@ -1,6 +1,9 @@
 //! What goes out: lanes, streams, credit, the bound (rules 1 to 4 of the session).
 
-use super::{Control, STREAMS, SessionError, Settings};
+use super::{
+    Control, STREAMS, SessionError, Settings,
+    fair::{Fair, QUANTUM, Turn},
+};
 use crate::dist::{
     frame::{self, Kind},
     handshake::{Agreement, feature},
@@ -17,10 +20,14 @@ pub const FRAGMENT: usize = 64 * 1024 + 192;
 const COMPRESS: usize = 1024;
 /// No more than so many times smaller: the other side takes more for a bomb.
 pub(super) const RATIO: u64 = 64;
-/// Bytes of fragments that may always be under way.
-const LEAST: u64 = 192 * 1024;
+/// Bytes that may always be under way.
+const LEAST: u64 = 128 * 1024;
 /// So much longer than the shortest time is what a fragment may take until it is taken: then less of them are under way.
 const PATIENCE: Duration = Duration::from_micros(500);
+/// Bytes that fresh senders may have under way beyond that.
+const AHEAD: u64 = 32 * 1024;
+/// Frames that are smaller do not tell how long the way is.
+const MARKED: usize = 4 * 1024;
 /// Bytes of a batch after which the next one begins.
 const BATCH: usize = 32 * 1024;
 
@@ -104,14 +111,14 @@ impl Parts {
     }
 }
 
-/// How much of the bulk lane is under way (rule 7).
+/// How much is under way (rule 7).
 #[derive(Debug)]
 struct Pace {
     now: Duration,
     /// Bytes that went, and that the other has taken, since the beginning.
     sent: u64,
     taken: u64,
-    /// Fragments under way: up to which byte, since when.
+    /// Frames under way: up to which byte, since when.
     marks: VecDeque<(u64, Duration)>,
     /// The shortest time that one took.
     shortest: Duration,
@@ -119,8 +126,15 @@ struct Pace {
 }
 
 impl Pace {
-    fn may_go(&self) -> bool {
-        self.sent - self.taken < self.limit
+    fn may_go(&self, ahead: u64) -> bool {
+        self.sent - self.taken < self.limit + ahead
+    }
+
+    /// A frame of so many bytes has gone, and was paid for.
+    fn mark(&mut self, bytes: usize) {
+        if bytes >= MARKED {
+            self.marks.push_back((self.sent, self.now));
+        }
     }
 
     fn taken(&mut self, bytes: u64, window: u64) {
@@ -131,7 +145,8 @@ impl Pace {
             && end <= self.taken
         {
             self.marks.pop_front();
-            took = Some(self.now.saturating_sub(since));
+            // Credit is given when the last of its frames was taken: that one says how long it takes. Others have waited for credit.
+            took = (end == self.taken).then(|| self.now.saturating_sub(since));
         }
         let Some(took) = took else { return };
         self.shortest = self.shortest.min(took);
@@ -143,7 +158,7 @@ impl Pace {
     }
 }
 
-/// A sender that has sent something large.
+/// A sender that has sent something large. It begins when nothing small of it waits.
 #[derive(Debug, Default)]
 struct Stream {
     packets: VecDeque<Parts>,
@@ -151,30 +166,13 @@ struct Stream {
     sent: usize,
     /// The number that it goes under now.
     number: Option<u16>,
-    /// Batches that go before it: packets of this sender may be in them.
-    after: u64,
 }
-
-/// Packets of one frame.
-#[derive(Debug)]
-struct Batch {
-    bytes: Vec<u8>,
-    /// Bytes of the packets alone.
-    paid: usize,
-}
-
-/// Buffers that are kept.
-const SPARE: usize = 4;
 
 /// The sending half.
 #[derive(Debug)]
 pub struct Outgoing {
     control: Vec<u8>,
-    small: VecDeque<Batch>,
-    /// Buffers of batches that are gone.
-    spare: Vec<Vec<u8>>,
-    /// Batches that are gone.
-    batches: u64,
+    small: Fair,
     streams: HashMap<SenderKey, Stream>,
     /// Senders with a number, in turn; then those without.
     turns: VecDeque<SenderKey>,
@@ -190,7 +188,8 @@ pub struct Outgoing {
     pace: Pace,
     compress: bool,
     counters: Counters,
-    /// The next turn is a batch's.
+    /// The next turn is one of fresh senders; else, one of those that stand.
+    fresh_next: bool,
     small_next: bool,
 }
 
@@ -201,9 +200,7 @@ impl Outgoing {
         let window = u64::from(agreement.peer.limits.window);
         Outgoing {
             control: Vec::new(),
-            small: VecDeque::new(),
-            spare: Vec::new(),
-            batches: 0,
+            small: Fair::default(),
             streams: HashMap::new(),
             turns: VecDeque::new(),
             waiting: VecDeque::new(),
@@ -223,6 +220,7 @@ impl Outgoing {
             },
             compress: settings.compress && agreement.features & feature::LZ4 != 0,
             counters: Counters::default(),
+            fresh_next: true,
             small_next: true,
         }
     }
@@ -241,7 +239,7 @@ impl Outgoing {
     /// [`TooLarge`].
     pub fn push(&mut self, sender: SenderKey, packet: &[u8]) -> Result<Pressure, TooLarge> {
         if self.lane(sender, packet.len()) == Lane::Small {
-            self.push_small(packet)
+            self.push_small(sender, packet)
         } else {
             self.push_bulk(sender, packet.to_vec())
         }
@@ -254,7 +252,7 @@ impl Outgoing {
     /// [`TooLarge`].
     pub fn push_from(&mut self, sender: SenderKey, packet: &mut Vec<u8>) -> Result<Pressure, TooLarge> {
         if self.lane(sender, packet.len()) == Lane::Small {
-            self.push_small(packet)
+            self.push_small(sender, packet)
         } else {
             self.push_bulk(sender, std::mem::take(packet))
         }
@@ -291,16 +289,9 @@ impl Outgoing {
         Ok(if self.is_full(lane) { Pressure::High } else { Pressure::Low })
     }
 
-    fn push_small(&mut self, packet: &[u8]) -> Result<Pressure, TooLarge> {
+    fn push_small(&mut self, sender: SenderKey, packet: &[u8]) -> Result<Pressure, TooLarge> {
         let pressure = self.take_in(Lane::Small, packet.len())?;
-        if self.small.back().is_none_or(|batch| batch.bytes.len() + packet.len() > BATCH) {
-            let bytes = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(packet.len() + 512));
-            self.small.push_back(Batch { bytes, paid: 0 });
-        }
-        if let Some(batch) = self.small.back_mut() {
-            packet::write(&mut batch.bytes, packet);
-            batch.paid += packet.len();
-        }
+        self.small.push(sender, packet);
         Ok(pressure)
     }
 
@@ -314,9 +305,8 @@ impl Outgoing {
         if let Some(stream) = self.streams.get_mut(&sender) {
             stream.packets.push_back(packet);
         } else {
-            let after = self.batches + self.small.len() as u64;
             let packets = VecDeque::from([packet]);
-            self.streams.insert(sender, Stream { packets, after, ..Stream::default() });
+            self.streams.insert(sender, Stream { packets, ..Stream::default() });
             self.waiting.push_back(sender);
         }
     }
@@ -361,6 +351,26 @@ impl Outgoing {
         self.queued[lane as usize] >= self.limit
     }
 
+    /// Has this sender to wait before it sends something of this size more? Each may fill a fair share of the lane; who has nothing in it
+    /// yet does not wait for those who have much, as far as `limit` holds twice.
+    #[must_use]
+    pub fn must_wait(&self, sender: SenderKey, size: usize, limit: usize) -> bool {
+        let lane = self.lane(sender, size);
+        let queued = self.queued[lane as usize];
+        if lane == Lane::Bulk || queued <= limit / 2 {
+            return queued >= limit;
+        }
+        let own = self.small.bytes_of(sender);
+        let share = limit / self.small.senders().max(1);
+        if own == 0 { queued >= limit.saturating_mul(2) } else { queued >= limit || own >= share }
+    }
+
+    /// Do more small packets of this sender wait than go in one turn, and others as well?
+    #[must_use]
+    pub fn is_crowding(&self, sender: SenderKey) -> bool {
+        self.small.senders() > 1 && self.small.bytes_of(sender) > QUANTUM
+    }
+
     /// Is the lane half empty again?
     #[must_use]
     pub fn has_room(&self, lane: Lane) -> bool {
@@ -388,11 +398,11 @@ impl Outgoing {
     /// Could [`Outgoing::produce`] write something?
     #[must_use]
     pub fn has_work(&self) -> bool {
-        let batch = self.small.front().is_some_and(|batch| batch.bytes.len() as u64 <= self.credit);
+        let batch = self.may_batch(Turn::Fresh) || self.may_batch(Turn::Standing);
         let begins = self.waiting.front().is_some_and(|sender| self.may_begin(*sender));
         let stream = (begins || !self.turns.is_empty())
             && self.credit >= frame::MAX_PAYLOAD as u64
-            && self.pace.may_go();
+            && self.pace.may_go(0);
         !self.control.is_empty() || batch || stream
     }
 
@@ -400,11 +410,21 @@ impl Outgoing {
     pub fn produce(&mut self, out: &mut Vec<u8>, budget: usize) {
         self.produce_control(out);
         while out.len() < budget {
-            let went = (self.small_next && self.batch(out)) || self.fragment(out) || self.batch(out);
+            // Fresh senders have every second turn at least, if there are any.
+            let fresh = self.fresh_next && self.batch(Turn::Fresh, out);
+            let went = fresh || self.standing(out) || self.batch(Turn::Fresh, out);
             if !went {
                 return;
             }
+            self.fresh_next = !fresh;
         }
+    }
+
+    /// Batches of those that stand, and fragments, in turn.
+    fn standing(&mut self, out: &mut Vec<u8>) -> bool {
+        (self.small_next && self.batch(Turn::Standing, out))
+            || self.fragment(out)
+            || self.batch(Turn::Standing, out)
     }
 
     fn produce_control(&mut self, out: &mut Vec<u8>) {
@@ -436,32 +456,43 @@ impl Outgoing {
         }
     }
 
-    fn batch(&mut self, out: &mut Vec<u8>) -> bool {
-        let Some(len) = self.small.front().map(|batch| batch.bytes.len()) else { return false };
-        if !self.pay(len) {
+    fn may_batch(&self, turn: Turn) -> bool {
+        // Who is fresh need not keep step with those that are not, but cannot be without bound either.
+        let ahead = if turn == Turn::Fresh { AHEAD } else { 0 };
+        self.small.next_len(turn).is_some_and(|len| len as u64 <= self.credit) && self.pace.may_go(ahead)
+    }
+
+    fn batch(&mut self, turn: Turn, out: &mut Vec<u8>) -> bool {
+        if !self.may_batch(turn) {
             return false;
         }
-        self.small_next = false;
-        self.batches += 1;
-        if let Some(batch) = self.small.pop_front() {
-            let Batch { mut bytes, paid } = batch;
-            frame::write(out, Kind::Batch, 0, 0, &bytes);
-            self.queued[Lane::Small as usize] -= paid;
-            if self.spare.len() < SPARE {
-                bytes.clear();
-                self.spare.push(bytes);
-            }
+        let at = frame::begin(out);
+        let mut len = 0;
+        while let Some(next) = self.small.next_len(turn)
+            && (len == 0 || len + next <= BATCH)
+            && self.pay(next)
+            && let Some(chunk) = self.small.take(turn)
+        {
+            len += next;
+            out.extend_from_slice(&chunk.bytes);
+            self.queued[Lane::Small as usize] -= chunk.packets;
+            self.small.give_back(chunk.bytes);
+        }
+        frame::end(out, at, Kind::Batch, 0, 0);
+        self.pace.mark(len);
+        if turn == Turn::Standing {
+            self.small_next = false;
         }
         true
     }
 
     fn may_begin(&self, sender: SenderKey) -> bool {
-        self.streams.get(&sender).is_some_and(|stream| stream.after <= self.batches)
+        !self.small.has(sender)
     }
 
     fn fragment(&mut self, out: &mut Vec<u8>) -> bool {
         // With less credit than for a whole fragment it waits: fragments do not get smaller and smaller.
-        if self.streams.is_empty() || self.credit < frame::MAX_PAYLOAD as u64 || !self.pace.may_go() {
+        if self.streams.is_empty() || self.credit < frame::MAX_PAYLOAD as u64 || !self.pace.may_go(0) {
             return false;
         }
         while let (Some(number), Some(sender)) = (self.numbers.last().copied(), self.waiting.front().copied())
@@ -506,7 +537,7 @@ impl Outgoing {
             self.turns.push_back(sender);
         }
         self.pay(paid);
-        self.pace.marks.push_back((self.pace.sent, self.pace.now));
+        self.pace.mark(paid);
         self.counters.fragments += 1;
         self.small_next = true;
         true
