@@ -4,7 +4,7 @@
 //! Checks `owner.rs` rules 1 to 3 and its argument for the order of messages, with `remote_queue.rs`,
 //! `inbox.rs` and `deliver.rs` rules 1 and 2 around it.
 //!
-//! Takes about 32 s (two cores, both busy with other things as well).
+//! Takes about 80 s (two cores, both busy with other things as well).
 //!
 //! Mutations that it fails with: `give` without release; `look` without acquire; the order before the
 //! `give`; a private half touched after the `give`; a former owner that keeps the token, or takes the mail

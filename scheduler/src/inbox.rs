@@ -16,7 +16,7 @@
 //!    ([`Inbox::awake`]); if that fails, a token is there and an unpark is under way, which the next
 //!    park will consume: a spurious return, which every park has to expect.
 //!
-//! Tokens are links inside the tasks' slots, or of bundles of slots (`token_bundle.rs`: their addresses are marked by a bit, which the inbox
+//! Tokens are links inside the tasks' slots, or of mailbags (`mailbag.rs`: their addresses are marked by a bit, which the inbox
 //! neither sets nor looks at); a slot is in at most one inbox (`remote_queue.rs`, rule 1).
 //! Model: `loom-tests/src/inbox.rs`.
 

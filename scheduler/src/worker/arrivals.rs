@@ -153,9 +153,11 @@ impl Worker {
             }
             // Mail for a live task is taken in before the task is given (`owner.rs`, rule 5).
             Whose::Other(_) => {
-                debug_assert!(!envelope.is_for(slot.serial()));
-                let to = TaskId::new(self.shared.slab.index_of(slot), envelope.serial_before(slot.serial()));
-                self.dispose(to, envelope);
+                let (index, now) = (self.shared.slab.index_of(slot), slot.serial());
+                self.unpack(envelope, |envelope| {
+                    debug_assert!(!envelope.is_for(now));
+                    self.dispose(TaskId::new(index, envelope.serial_before(now)), envelope);
+                });
             }
         }
     }
@@ -204,6 +206,13 @@ impl Worker {
     pub(super) fn empty_mailbag(&self) -> Box<Mailbag> {
         // SAFETY: `Worker` rule 1.
         unsafe { self.arrivals.with(|arrivals| arrivals.stock.take(&self.shared.mailbags, Mailbag::new)) }
+    }
+
+    /// Keeps an empty mailbag.
+    pub(super) fn keep_mailbag(&self, mailbag: Box<Mailbag>) {
+        debug_assert_eq!(mailbag.len(), 0);
+        // SAFETY: `Worker` rule 1.
+        unsafe { self.arrivals.with(|arrivals| arrivals.stock.give(&self.shared.mailbags, mailbag)) };
     }
 
     /// Drops what an inbox holds that nobody will look at any more.

@@ -172,7 +172,7 @@ impl Worker {
     }
 
     /// Takes the envelopes out of a bundle, if it is one; else it is passed on itself.
-    fn unpack(&self, envelope: Envelope, mut take: impl FnMut(Envelope)) {
+    pub(super) fn unpack(&self, envelope: Envelope, mut take: impl FnMut(Envelope)) {
         let mut bundle = match envelope.take::<Box<Bundle>>() {
             Ok(bundle) => bundle,
             Err(envelope) => return take(envelope),

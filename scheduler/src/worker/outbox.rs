@@ -153,7 +153,7 @@ impl Worker {
     }
 
     /// To each worker its own; what has no owner now into the tasks' remote queues.
-    #[cold]
+    #[inline(never)]
     fn deal_out(&self, mut mailbag: Box<Mailbag>) {
         let mut dealt: Vec<(WorkerId, Box<Mailbag>)> = Vec::new();
         while let Some((to, envelope)) = mailbag.pop() {
@@ -173,6 +173,7 @@ impl Worker {
             });
             dealt[at].1.push(to, envelope);
         }
+        self.keep_mailbag(mailbag);
         for (owner, mailbag) in dealt {
             self.push_mailbag(mailbag, owner);
         }
