@@ -2,6 +2,13 @@
 //! while the sender moves to the owner's worker, with mail in that worker's inbox.
 //!
 //! Checks `flushing.rs` and `owner.rs` rules 4 to 6, with `arrivals.rs` around them.
+//!
+//! Takes about 45 s (two cores, both busy with other things as well).
+//!
+//! Mutations that it fails with: either fence of `flushing.rs` left out; the end of a flush without release; a wait without
+//! acquire, or none; a `give` that takes no mail in; an `address` that ignores the mark; the remote queue of a departing task
+//! looked into; mail that is put behind nothing of what is in the remote queue; an inbox that is taken in newest first; no second look after an
+//! adoption.
 
 use crate::parts::{Seen, World, explore};
 use engset_scheduler::owner::Whose;
