@@ -338,7 +338,7 @@ pub enum Miss {
 ///
 /// As [`wait`].
 ///
-/// Inlined (`worker/mod.rs`, `enter`, says why).
+/// Inlined (`worker/run.rs`, `enter`, says why).
 #[inline(always)]
 pub fn receive(tag: u32, owner: TaskId, deadline: u64, messages: bool) -> Result<Envelope, Miss> {
     let Some(worker) = worker() else { return Err(Miss::Stranger) };

@@ -221,7 +221,7 @@ impl Worker {
             self.fire(timed);
         }
         if more {
-            self.turn.set(super::CLOCK_INTERVAL - 1);
+            self.turn.set(super::run::CLOCK_INTERVAL - 1);
         }
         // SAFETY: `Worker` rule 1.
         let trash = unsafe { self.trash.with(std::mem::take) };
