@@ -5,7 +5,11 @@ use std::os::unix::process::ExitStatusExt;
 use corosensei::stack::Stack as _;
 use corosensei::{Coroutine, CoroutineResult};
 
-use super::*;
+use super::{
+    class::{CHUNK_BYTES, MAX_SIZE, MIN_CHUNK_STACKS, MIN_SIZE},
+    pages::kernel_can_read,
+    *,
+};
 
 const DEFAULT: StackClass = StackClass::DEFAULT;
 

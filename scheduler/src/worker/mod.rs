@@ -80,7 +80,6 @@ use std::{
 };
 use timers::Timed;
 
-
 /// What others touch, on lines of their own.
 #[derive(Debug)]
 pub(crate) struct Public {
