@@ -18,6 +18,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
+    thread,
     time::Duration,
 };
 
@@ -47,10 +48,14 @@ fn run(program: &str, args: &[&str], input: &[u8]) -> Output {
         .spawn()
         .expect("timeout is a part of coreutils");
     let mut stdin = child.stdin.take().expect("piped");
-    // A program that ends without reading all is seen by its output.
-    let _ = stdin.write_all(input);
-    drop(stdin);
-    child.wait_with_output().expect("it ends")
+    // In a thread of its own: a program that writes before it has read all waits for us to read.
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            // A program that ends without reading all is seen by its output.
+            let _ = stdin.write_all(input);
+        });
+        child.wait_with_output().expect("it ends")
+    })
 }
 
 /// Files of an authority, a server and a client; and what runs.
