@@ -248,7 +248,7 @@ mod tests {
         let error = |line: &str| parse(line).unwrap_err().to_string();
         assert!(error("").contains("spawn, idle"));
         assert!(error("spwan").contains("\"spwan\"; there are: spawn, idle"));
-        assert!(error("spawn m=1").contains("\"m\"; it has: n=1000000 kind=plain|server threads=CORES"));
+        assert!(error("spawn m=1").contains("\"m\"; it has: n=1000000 work="));
         assert!(error("spawn n=0").contains("from 1"));
         assert!(error("spawn kind=green").contains("plain, server"));
     }
