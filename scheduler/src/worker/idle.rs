@@ -10,7 +10,7 @@
 use super::{Worker, timers};
 use std::{sync::atomic::Ordering, time::Duration};
 
-/// Nanoseconds of work between two sleeps from which on the next one is at home (`home.rs`). One that only passes a message on is better off on the
+/// Nanoseconds of work since it was idle last from which on its sleep is at home (`home.rs`). One that only passes a message on is better off on the
 /// CPU of who has woken it: another one would have to be woken first.
 const BUSY: u64 = 20_000;
 
@@ -52,7 +52,7 @@ impl Worker {
             self.sleep();
         }
         self.shared.idle.remove(self.id);
-        self.woke.set(self.now.get());
+        self.woke.set(self.shared.clock.now());
         true
     }
 
