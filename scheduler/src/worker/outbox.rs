@@ -104,8 +104,6 @@ impl Worker {
             })
         };
         if full || urgent {
-            // `rooms.rs`, rule 1.
-            self.settle_rooms_early();
             self.flush();
         }
     }
@@ -113,10 +111,15 @@ impl Worker {
     /// Pushes what is held back (rule 1).
     #[inline(always)]
     pub(crate) fn flush(&self) {
-        // SAFETY: `Worker` rule 1.
-        if unsafe { self.outbox.with(|outbox| !outbox.is_empty()) } {
+        if self.holds_back() {
             self.flush_now();
         }
+    }
+
+    #[inline(always)]
+    fn holds_back(&self) -> bool {
+        // SAFETY: `Worker` rule 1.
+        unsafe { self.outbox.with(|outbox| !outbox.is_empty()) }
     }
 
     /// A short slice has ended (rule 1).
@@ -136,6 +139,11 @@ impl Worker {
 
     #[inline(never)]
     fn flush_now(&self) {
+        // `rooms.rs`, rule 1. Before the flush begins: lenders send signals, and those flush on their own.
+        self.settle_rooms_early();
+        if !self.holds_back() {
+            return;
+        }
         let empty = self.empty_mailbag();
         // SAFETY: `Worker` rule 1.
         let mailbag = unsafe {

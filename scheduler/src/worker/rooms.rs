@@ -3,8 +3,10 @@
 //! One number for each mailbox: what the task that runs has claimed and not used yet, and what it has taken out of
 //! its own and not given back. A send takes one from it, a receive puts one to it.
 //!
-//! 1. When the slice ends all is given back; and before what it has sent leaves for another worker. So who hears of a message
-//!    that was received, or of sends that will not come, finds the room.
+//! 1. All is given back when the slice ends, and before the worker sleeps; and in the middle of a slice each time before what is held back
+//!    leaves for other workers ([`Worker::flush`], also where it is asked for by a spawn or by a task that has arrived). So who hears of a
+//!    message that was received, or of sends that will not come, finds the room. A rescuer that flushes calls no lenders: then
+//!    room is held until the slice that it interrupts goes on and flushes, or ends.
 //! 2. At most a *share* is held for a mailbox ([`Lender::share`]). What is above goes back at once.
 //! 3. The first claim of a slice is for one message, and the next ones for twice as many each. So a slice that sends one
 //!    message has nothing to give back.
