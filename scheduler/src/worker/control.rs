@@ -133,6 +133,7 @@ impl Worker {
                 };
                 for &index in &slots {
                     if let Some(slot) = self.shared.slab.get(index) {
+                        // No `depart`: they are free (`owner.rs`, rule 7).
                         slot.owner.give(to);
                     }
                 }
