@@ -59,7 +59,7 @@ use crate::{
     parker::Parker,
     remote_queue::Link,
     run_queue::RunQueue,
-    scheduler::SharedRef,
+    shared::SharedRef,
     slot::{Private, Slot, State},
     stack::Stack,
     stopwatch::{self, Stopwatch},
