@@ -46,6 +46,7 @@ use crate::{
     carrier::{Carrier, CarrierBox},
     choice::Scripted,
     clock::Random,
+    config::Config,
     custody::Custody,
     depot::Cache,
     driver::Poller,
@@ -60,7 +61,7 @@ use crate::{
     remote_queue::Link,
     run_queue::RunQueue,
     scheduler::SharedRef,
-    slot::{Private, Slot, State},
+    slot::{CROWD, Private, Slot, State},
     stack::Stack,
     stopwatch::{self, Stopwatch},
     task::{Seen, TaskId},
@@ -193,6 +194,11 @@ unsafe impl Sync for Worker {}
 // SAFETY: it is made on one thread and used by another; carriers come into being on the latter.
 unsafe impl Send for Worker {}
 
+/// Does somebody look at each message, or at the length of each queue? (At a multiple of [`CROWD`] that is done in passing.)
+fn is_watched(config: &Config) -> bool {
+    config.observed || !config.queue_alarm.is_multiple_of(CROWD)
+}
+
 /// Why a carrier comes back to the base loop.
 #[derive(Clone, Copy, Debug)]
 enum Parting {
@@ -223,7 +229,7 @@ impl Worker {
             control: Slot::new(id),
             reductions: AtomicI32::new(0),
             slices: AtomicU32::new(0),
-            custody: Custody::new(),
+            custody: Custody::new(is_watched(&shared.config)),
             cells: Cache::new(),
             metrics: Metrics::default(),
             thread: ThreadClock::default(),
@@ -279,6 +285,12 @@ impl Worker {
     pub(crate) fn current(&self) -> Option<&Slot> {
         // SAFETY: set by `begin_slice` to a slot of our slab, which lives as long as `shared`.
         unsafe { self.current.get().as_ref() }
+    }
+
+    /// Is the task that runs here, in this slot, that one of the scheduler with this tag?
+    #[inline(always)]
+    pub(crate) fn is_current(&self, slot: &Slot, tag: u32, task: TaskId) -> bool {
+        self.tag == tag && slot.serial() == task.serial() && self.shared.slab.index_of(slot) == task.index()
     }
 
     /// The task that hooks are called for.
