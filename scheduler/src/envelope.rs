@@ -433,12 +433,15 @@ impl List {
         Some(unsafe { Envelope::from_link(link) })
     }
 
-    /// Takes the first one, if it is like that.
+    /// Takes the first one, if it is like that. `None`: the list is empty.
     #[inline(always)]
-    pub(crate) fn pop_if(&mut self, wanted: impl FnOnce(&Envelope) -> bool) -> Option<Envelope> {
+    pub(crate) fn pop_if(&mut self, wanted: impl FnOnce(&Envelope) -> bool) -> Option<Result<Envelope, ()>> {
         let link = self.head?;
         // SAFETY: the list owns its links, and keeps the envelope meanwhile.
-        if wanted(&*unsafe { Envelope::peek(link) }) { self.pop() } else { None }
+        if !wanted(&*unsafe { Envelope::peek(link) }) {
+            return Some(Err(()));
+        }
+        self.pop().map(Ok)
     }
 
     /// What the first one is.

@@ -214,6 +214,14 @@ impl Slot {
     }
 }
 
+/// What comes first in a mailbox ([`Private::pop_plain`]).
+pub(crate) enum First {
+    Plain(Envelope),
+    /// It is still there.
+    Other,
+    Nothing,
+}
+
 /// The private half of a slot, in the hands of its owner.
 #[derive(Clone, Copy)]
 pub(crate) struct Private<'a>(&'a Slot);
@@ -397,15 +405,20 @@ impl<'a> Private<'a> {
 
     /// Takes what comes first, if that is a message of this type without a tag, and no signal waits.
     #[inline(always)]
-    pub(crate) fn pop_plain<M: Send + 'static>(self) -> Option<Envelope> {
+    pub(crate) fn pop_plain<M: Send + 'static>(self) -> First {
         if self.has(SIGNALLED) {
-            return None;
+            return First::Other;
         }
         let list = if self.inner_is_empty() { &self.0.outer } else { &self.0.inner };
         // SAFETY: rules 1 and 2.
-        let envelope = unsafe { (*list.get()).pop_if(Envelope::is_plain::<M>) }?;
-        self.count_out();
-        Some(envelope)
+        match unsafe { (*list.get()).pop_if(Envelope::is_plain::<M>) } {
+            Some(Ok(envelope)) => {
+                self.count_out();
+                First::Plain(envelope)
+            }
+            Some(Err(())) => First::Other,
+            None => First::Nothing,
+        }
     }
 
     /// Is the first of the inner list a message?

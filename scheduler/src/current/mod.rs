@@ -33,7 +33,7 @@ use crate::{
     owner::Whose,
     remote_queue::Link,
     scheduler::{Shared, SpawnError},
-    slot::{POKED, Slot, State},
+    slot::{First, POKED, Slot, State},
     task::{Hooks, TaskId},
     worker::{Seed, Worker},
 };
@@ -393,7 +393,7 @@ pub fn receive<M: Send + 'static>(
     }
     let task = worker.private(slot);
     let quick = opened && worker.custody.enter_quickly();
-    if quick && let Some(envelope) = task.pop_plain::<M>() {
+    if quick && let First::Plain(envelope) = task.pop_plain::<M>() {
         worker.custody.leave();
         // SAFETY: `pop_plain` has looked.
         return Ok(Got::Message(unsafe { envelope.take_unchecked(worker) }));
@@ -421,7 +421,7 @@ pub fn receive<M: Send + 'static>(
             Wake::TimedOut => break Err(Miss::TimedOut),
             Wake::Ending => break Err(Miss::Ending),
         }
-        if quick && let Some(envelope) = task.pop_plain::<M>() {
+        if quick && let First::Plain(envelope) = task.pop_plain::<M>() {
             worker.custody.leave();
             // SAFETY: as above.
             return Ok(Got::Message(unsafe { envelope.take_unchecked(worker) }));
@@ -442,17 +442,24 @@ pub fn queued(task: TaskId) -> u32 {
 }
 
 /// The next thing to receive by the task that runs, if there is one. Signals that came before it have acted; if one of them
-/// dooms the task, its stack unwinds from here. `opened`: as for [`receive`].
+/// dooms the task, its stack unwinds from here. `opened`: as for [`receive`]; then `None` may come though there is something in this worker's
+/// inbox.
 #[inline(always)]
 #[must_use]
 pub fn next<M: Send + 'static>(opened: bool) -> Option<Got<M>> {
     let worker = worker()?;
     let slot = worker.current()?;
     let entered = if opened && worker.custody.enter_quickly() {
-        if let Some(envelope) = worker.private(slot).pop_plain::<M>() {
+        let first = worker.private(slot).pop_plain::<M>();
+        if let First::Plain(envelope) = first {
             worker.custody.leave();
             // SAFETY: `pop_plain` has looked.
             return Some(Got::Message(unsafe { envelope.take_unchecked(worker) }));
+        }
+        if let First::Nothing = first {
+            // What has come from other workers wakes it again.
+            worker.custody.leave();
+            return None;
         }
         true
     } else {

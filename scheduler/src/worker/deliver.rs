@@ -42,7 +42,7 @@ impl Worker {
                 self.deliver(self.private(slot), envelope);
             }
             Whose::Departing => self.put(self.private(slot), envelope),
-            Whose::Other(_) => self.hold_back(slot, id.serial(), envelope),
+            Whose::Other(owner) => self.hold_back(slot, id.serial(), envelope, owner),
         }
         Ok(())
     }
@@ -56,8 +56,7 @@ impl Worker {
             return self.post_slowly(slot, serial, envelope);
         }
         if slot.owner.look(self.id) != Whose::Mine || slot.remote.has_links() {
-            self.custody.leave();
-            return self.post_slowly(slot, serial, envelope);
+            return self.post_elsewhere(slot, serial, envelope, true);
         }
         let task = self.private(slot);
         let price = slot.price();
@@ -85,19 +84,25 @@ impl Worker {
 
     #[inline(never)]
     fn post_slowly(&self, slot: &Slot, serial: u64, envelope: Envelope) {
-        let price = slot.price();
         let entered = self.custody.enter();
         if self.observed {
             self.sent(TaskId::new(self.shared.slab.index_of(slot), serial), &envelope);
         }
+        self.post_elsewhere(slot, serial, envelope, entered);
+    }
+
+    /// Wherever the task is.
+    #[inline(never)]
+    fn post_elsewhere(&self, slot: &Slot, serial: u64, envelope: Envelope, entered: bool) {
+        let price = slot.price();
         match slot.owner.look(self.id) {
+            Whose::Other(owner) => self.hold_back(slot, serial, envelope, owner),
             Whose::Mine => self.deliver(self.private(slot), envelope),
             Whose::Arriving => {
                 self.settle(slot);
                 self.deliver(self.private(slot), envelope);
             }
             Whose::Departing => self.put(self.private(slot), envelope),
-            Whose::Other(_) => self.hold_back(slot, serial, envelope),
         }
         if entered {
             self.custody.leave();

@@ -161,6 +161,8 @@ pub(crate) struct Worker {
     stopwatch: Stopwatch,
     turn: Cell<u32>,
     halt: Cell<bool>,
+    /// A carrier goes back to the base loop: to halt, to look at the poller, or to give carriers back.
+    pub(crate) base_wanted: Cell<bool>,
     /// A rescuer has custody.
     pub(crate) rescued: Cell<bool>,
     /// A spare that is not needed any more gives its tasks to this worker; 0: it is needed.
@@ -178,7 +180,7 @@ pub(crate) struct Worker {
     pub(crate) poller: OnceLock<Arc<dyn Poller>>,
     /// When a busy worker looks at it next.
     pub(crate) next_poll: Cell<u64>,
-    /// A carrier goes back to the base loop for that.
+    /// In the base loop.
     pub(crate) poll_wanted: Cell<bool>,
     /// Events are being handed out.
     pub(crate) dispatching: Cell<bool>,
@@ -261,6 +263,7 @@ impl Worker {
             stopwatch: Stopwatch::new(!shared.systematic),
             turn: Cell::new(0),
             halt: Cell::new(false),
+            base_wanted: Cell::new(false),
             rescued: Cell::new(false),
             retire_to: Cell::new(0),
             stopping: Cell::new(false),
@@ -377,6 +380,9 @@ impl Worker {
 
     pub(crate) fn look_at_clock(&self) {
         self.read_clock();
+        if self.wants_to_trim() {
+            self.base_wanted.set(true);
+        }
         self.turn_wheel();
     }
 
