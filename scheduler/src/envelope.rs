@@ -17,7 +17,13 @@ mod draft;
 
 pub(crate) use draft::Draft;
 
-use crate::{current, depot::FreeCell, place::Place, remote_queue::Link, worker::Worker};
+use crate::{
+    current,
+    depot::{FreeCell, prefetch},
+    place::Place,
+    remote_queue::Link,
+    worker::Worker,
+};
 use std::{
     any::{Any, TypeId},
     fmt,
@@ -408,6 +414,14 @@ impl List {
     #[inline(always)]
     pub(crate) fn is_empty(&self) -> bool {
         self.head.is_none()
+    }
+
+    /// Asks for the line of the first one.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self) {
+        if let Some(head) = self.head {
+            prefetch(head.as_ptr());
+        }
     }
 
     #[inline(always)]

@@ -27,6 +27,7 @@
 use crate::{
     body::OwnedBody,
     carrier::Carrier,
+    depot::prefetch,
     envelope::{Envelope, Kind, List},
     extension::Extension,
     owner::{Owner, WorkerId},
@@ -203,6 +204,13 @@ impl Slot {
         slot.cast::<u8>().wrapping_add(mem::offset_of!(Slot, outer))
     }
 
+    /// Asks for its lines, to run it soon.
+    #[inline(always)]
+    pub(crate) fn prefetch(slot: *const Slot) {
+        prefetch(slot);
+        prefetch(Self::private_line(slot));
+    }
+
     /// The private half.
     ///
     /// # Safety
@@ -330,6 +338,21 @@ impl<'a> Private<'a> {
             mem::forget(old);
             debug_assert!(false, "an extension was made while another was out");
         }
+    }
+
+    /// Asks for what its next slice touches beside the slot.
+    #[inline(always)]
+    pub(crate) fn prefetch(self) {
+        let carrier = self.0.carrier.get();
+        // SAFETY: rules 1 and 2.
+        let (body, outer) = unsafe { (&*self.0.body.get(), &*self.0.outer.get()) };
+        if let Some(body) = body {
+            body.prefetch();
+        } else if !carrier.is_null() {
+            // SAFETY: a task keeps a live carrier.
+            unsafe { &*carrier }.prefetch();
+        }
+        outer.prefetch();
     }
 
     /// Appends to the outer list.

@@ -279,7 +279,23 @@ impl Worker {
             // SAFETY: slots live as long as `shared`.
             let slot = unsafe { &*entry? };
             if self.is_ready(slot) {
+                self.look_ahead();
                 return Some(slot);
+            }
+        }
+    }
+
+    /// Asks for what the next slices will touch, while this one runs: of the next task all, of one behind it its record, which leads to the
+    /// rest.
+    #[inline(always)]
+    fn look_ahead(&self) {
+        // SAFETY: rule 1.
+        let (next, behind) = unsafe { self.queue.with(|queue| queue.upcoming()) };
+        // SAFETY: slots live as long as `shared`.
+        if let Some(next) = unsafe { next.as_ref() } {
+            self.private(next).prefetch();
+            if !behind.is_null() {
+                Slot::prefetch(behind);
             }
         }
     }
