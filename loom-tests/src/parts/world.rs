@@ -105,7 +105,7 @@ impl World {
                 .map(|id| Worker {
                     inbox: Inbox::new(),
                     parker: Parker::new(),
-                    custody: Custody::new(),
+                    custody: Custody::new(false),
                     flushing: Flushing::new(),
                     pace: Pace::new(),
                     control: Slot::new(usize::MAX, id),

@@ -159,7 +159,10 @@ impl Worker {
                 self.stopping.set(true);
                 self.stop_tasks();
             }
-            Control::Halt => self.halt.set(true),
+            Control::Halt => {
+                self.halt.set(true);
+                self.base_wanted.set(true);
+            }
             Control::Retire(to) => {
                 self.retire_to.set(to);
                 self.attention.set(true);
