@@ -28,7 +28,7 @@ pub fn send(to: TaskId, envelope: Envelope) -> Result<(), Envelope> {
 pub enum Unsent<M> {
     /// The task is dead as far as can be seen.
     Dead(M),
-    /// The task is marked ([`Settings::marked`]), and no room in its mailbox is held here.
+    /// The task is marked ([`Settings::marked`](crate::Settings::marked)), and no room in its mailbox is held here.
     Marked(M),
     /// This is no worker of the scheduler with that tag.
     Elsewhere(M),
@@ -44,7 +44,7 @@ pub enum Unsent<M> {
 ///
 /// # Signals
 ///
-/// As [`reduce`].
+/// As [`reduce`](super::reduce).
 #[inline(always)]
 pub fn send_quickly<M: Send + 'static>(tag: u32, to: TaskId, message: M) -> Result<(), M> {
     let Some(worker) = worker() else { return Err(message) };
@@ -61,7 +61,7 @@ pub fn send_quickly<M: Send + 'static>(tag: u32, to: TaskId, message: M) -> Resu
 }
 
 /// Sends a message to a task of the scheduler with this tag, if this is one of its workers and the task is
-/// not marked, or room in its mailbox is held here ([`keep_room`]). The sender pays a reduction, and more if many messages wait at the receiver (`Slot::price`); if its slice
+/// not marked, or room in its mailbox is held here ([`keep_room`](super::keep_room)). The sender pays a reduction, and more if many messages wait at the receiver (`Slot::price`); if its slice
 /// is used up then, others have their turn.
 ///
 /// # Errors
@@ -70,7 +70,7 @@ pub fn send_quickly<M: Send + 'static>(tag: u32, to: TaskId, message: M) -> Resu
 ///
 /// # Signals
 ///
-/// As [`reduce`].
+/// As [`reduce`](super::reduce).
 #[inline(always)]
 pub fn send_message<M: Send + 'static>(tag: u32, to: TaskId, message: M) -> Result<(), Unsent<M>> {
     let Some(worker) = worker() else { return Err(Unsent::Elsewhere(message)) };
@@ -121,7 +121,7 @@ pub enum Got<M> {
 ///
 /// # Signals
 ///
-/// As [`wait`].
+/// As [`wait`](super::wait).
 ///
 /// Inlined (`worker/run.rs`, `enter`, says why).
 #[inline(always)]
@@ -249,7 +249,7 @@ pub fn search(position: &mut Position, wanted: &mut dyn FnMut(&Envelope) -> bool
 ///
 /// # Signals
 ///
-/// As [`wait`].
+/// As [`wait`](super::wait).
 pub fn wait_for_more(position: &Position, deadline: u64) -> Wake {
     let Some(section) = Section::enter() else { return Wake::Ending };
     let Some(slot) = section.task() else { return Wake::Ending };
