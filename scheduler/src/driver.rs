@@ -90,8 +90,20 @@ pub fn is_dispatching() -> bool {
 }
 
 /// What was sent on this worker until now is under way to other workers: nothing that is sent later, by whomever, overtakes it.
+///
+/// Whoever takes over from this worker what sends (a socket's reader), calls [`take_in`] before it goes on.
 pub fn flush() {
-    current::on_this_worker(Worker::flush);
+    current::on_this_worker(|worker| {
+        // `rooms.rs`, rule 1.
+        worker.settle_rooms_early();
+        worker.flush();
+    });
+}
+
+/// What was under way to this worker before this is in the mailboxes of its tasks: nothing that is sent here from now on overtakes it. (For
+/// a task that moves the scheduler sees to that itself: `owner.rs`, rule 6.)
+pub fn take_in() {
+    current::on_this_worker(Worker::take_in_all_mail);
 }
 
 /// Does this thread run a systematic scheduler?

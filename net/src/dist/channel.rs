@@ -5,7 +5,8 @@
 //!    go out together. One writes at a time; who finds another one at it leaves a mark, and that one looks again.
 //! 2. *Reading.* The worker whose poller watches the socket reads, decodes, and puts the messages into their mailboxes, on its thread's own
 //!    stack (which is large) and without a process between. One reads at a time: it takes the [`Reader`] out of its place, and puts it
-//!    back when all that it has sent is under way ([`driver::flush`]). So the order of what a node sends is kept, whoever reads next, and who
+//!    back when all that it has sent is under way ([`driver::flush`]); who takes it puts what is under way to himself in its place first
+//!    ([`driver::take_in`]). So the order of what a node sends is kept, whoever reads next, and who
 //!    has taken the reader away ([`Channel::stop`]) knows that nothing more comes.
 //! 3. *Where.* If messages go to processes of another worker for a while, and that one also writes, the socket moves there: question and
 //!    answer then need no second thread.
@@ -270,6 +271,8 @@ impl Channel {
                 }
             }
         };
+        // Who has read before may have been another worker.
+        driver::take_in();
         let result = reader.read(self, READS);
         let went_astray = reader.take_astray();
         driver::flush();
@@ -302,7 +305,7 @@ impl Channel {
         result
     }
 
-    /// Nothing is delivered any more. False: somebody reads still, ask again.
+    /// Nothing is delivered any more; what was delivered comes before all that the caller sends. False: somebody reads still, ask again.
     pub(crate) fn stop(&self) -> bool {
         let mut place = lock(&self.place);
         if matches!(*place, Place::Out(_)) {
@@ -311,6 +314,7 @@ impl Channel {
         let before = std::mem::replace(&mut *place, Place::Stopped);
         drop(place);
         drop(before);
+        driver::take_in();
         true
     }
 
