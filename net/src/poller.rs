@@ -12,7 +12,7 @@
 
 use crate::source::Source;
 use engset_runtime::now;
-use engset_scheduler::driver::{self, Poller};
+use engset_scheduler::driver::{self, Poller, WorkerName};
 use mio::{Events, Interest, Poll, Registry, Token, Waker, unix::SourceFd};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -296,6 +296,18 @@ pub(crate) fn with<R>(f: impl FnOnce(&Arc<EventPoller>) -> io::Result<R>) -> Opt
             Err(_) => Err(io::Error::other("the worker has a poller of another kind")),
         }
     }))
+}
+
+/// Runs a job on another worker of this one's node, soon ([`EventPoller::soon`]), if that is possible.
+pub(crate) fn soon_at(worker: WorkerName, job: Arc<dyn Job>) {
+    let make = || Ok(Arc::new(EventPoller::new()?) as Arc<dyn Poller>);
+    if let Some(Ok(poller)) = driver::poller_of(worker, make) {
+        let poller: Arc<dyn Any + Send + Sync> = poller;
+        if let Ok(poller) = poller.downcast::<EventPoller>() {
+            poller.soon(job);
+            poller.wake();
+        }
+    }
 }
 
 /// The poller of the worker that this thread is, if it has one: its address.

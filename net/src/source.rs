@@ -15,6 +15,7 @@ use crate::{
     poller::{self, EventPoller, Happened, lock},
 };
 use engset_runtime::{Pid, pause::poke};
+use engset_scheduler::driver;
 use mio::Token;
 use std::{
     io, mem,
@@ -356,10 +357,14 @@ impl Source {
                 }
             }
         };
+        // Who has had it before may have been another worker: what it has sent comes first.
+        driver::take_in();
         loop {
             let fuse = Fuse(self);
             let pumped = pump.pump(self);
             mem::forget(fuse);
+            // And what was sent now comes before what another one sends that finds it in its place again.
+            driver::flush();
             let mut state = lock(&self.state);
             if !matches!(state.pump, PumpState::Out) {
                 // The socket was closed, or another receiver was set. (The lock is given back before the old one is dropped.)

@@ -2,7 +2,7 @@
 
 mod support;
 
-use engset_net::{Active, TcpEvent, TcpStream, UnixStream};
+use engset_net::{Active, Packet, TcpEvent, TcpStream, UnixStream};
 use engset_runtime::{
     Builder, Flow, Limit, Mailbox, Overflow, Received, Reply, Server, kill, now, sleep, spawn,
 };
@@ -276,6 +276,46 @@ fn servers_serve_connections_and_move_between_workers() {
             drop(client);
             assert_eq!(waiting.call(|reply| reply), Ok(true));
         }
+    });
+}
+
+#[test]
+fn data_keep_their_order_when_processes_of_several_workers_ask_for_them() {
+    process::<Message>(|mailbox| {
+        const COUNT: u32 = 20_000;
+        let (mut client, server) = pair();
+        let (me, once) = (mailbox.address(), Active::Count(1));
+        server.activate_packets(Packet::One, me, once, Message::Tcp).expect("a process");
+        let write = move || {
+            for number in 0..COUNT {
+                Packet::One.write(&mut client, &number.to_le_bytes()).expect("connected");
+            }
+        };
+        Builder::new().spread().spawn(write).expect("room");
+        for _ in 0..3 {
+            let again = server.clone();
+            let ask = move || {
+                // Until the end.
+                while again.set_active(Active::Count(2)).is_ok() {
+                    engset_runtime::yield_now();
+                }
+            };
+            Builder::new().spread().spawn(ask).expect("room");
+        }
+        let mut expected = 0;
+        loop {
+            match mailbox.message() {
+                Message::Tcp(TcpEvent::Data(data)) => {
+                    assert_eq!(data, u32::to_le_bytes(expected));
+                    expected += 1;
+                    // It may have come to its end.
+                    let _ = server.set_active(once);
+                }
+                Message::Tcp(TcpEvent::Closed) => break,
+                _ => {}
+            }
+        }
+        assert_eq!(expected, COUNT);
     });
 }
 

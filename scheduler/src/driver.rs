@@ -1,7 +1,7 @@
 //! The seam to what reports events from outside: sockets, pipes, child programs.
 //!
 //! This crate knows no sockets. The crate above implements [`Poller`], and gives a worker one when the first
-//! task there waits for a socket ([`with_poller`]). From then on
+//! task there waits for a socket ([`with_poller`]), or when a socket is moved there ([`poller_of`]). From then on
 //!
 //! 1. the worker, when it has nothing to do, waits *in the poller* instead of on its parker's lock; mail ends
 //!    that wait by [`Poller::wake`] (`parker.rs`, `park_in`). So an event reaches its task without another thread;
@@ -19,7 +19,7 @@
 //! A worker without a poller pays one load when it looks at the clock. In systematic mode there is no
 //! poller: what happens outside cannot be repeated.
 
-use crate::{current, worker::Worker};
+use crate::{current, owner::WorkerId, task::TaskId, worker::Worker};
 use std::{
     any::Any,
     io,
@@ -83,6 +83,51 @@ pub fn poller_address() -> Option<usize> {
     current::on_this_worker(|worker| worker.poller.get().map(|poller| Arc::as_ptr(poller).addr())).flatten()
 }
 
+/// The name of a worker of this thread's scheduler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkerName(WorkerId);
+
+/// The worker that a task belongs to. A hint: the task may move. `None`: it is about to, or this is no worker.
+#[must_use]
+pub fn worker_of(task: TaskId) -> Option<WorkerName> {
+    current::with_shared(|shared| shared.slab.get(task.index())?.owner.address().map(WorkerName)).flatten()
+}
+
+/// Has this worker nothing to do? A hint.
+#[must_use]
+pub fn is_idle(worker: WorkerName) -> bool {
+    current::with_shared(|shared| shared.idle.contains(worker.0)).unwrap_or(false)
+}
+
+/// The poller of a worker; `make` makes it if it has none. `None`: this is no worker.
+///
+/// # Errors
+///
+/// As [`with_poller`].
+pub fn poller_of(
+    worker: WorkerName,
+    make: impl FnOnce() -> io::Result<Arc<dyn Poller>>,
+) -> Option<io::Result<Arc<dyn Poller>>> {
+    current::with_shared(|shared| {
+        if shared.systematic {
+            return Some(Err(io::ErrorKind::Unsupported.into()));
+        }
+        let worker = shared.worker(worker.0)?;
+        if let Some(poller) = worker.poller.get() {
+            return Some(Ok(Arc::clone(poller)));
+        }
+        let made = match make() {
+            Ok(made) => made,
+            Err(error) => return Some(Err(error)),
+        };
+        let poller = Arc::clone(worker.poller.get_or_init(|| made));
+        // It may wait on its parker's lock now, where no event would wake it.
+        worker.unpark();
+        Some(Ok(poller))
+    })
+    .flatten()
+}
+
 /// Is this a worker that hands out events now, on its thread's own stack? Then nothing that is called can wait.
 #[must_use]
 pub fn is_dispatching() -> bool {
@@ -90,8 +135,20 @@ pub fn is_dispatching() -> bool {
 }
 
 /// What was sent on this worker until now is under way to other workers: nothing that is sent later, by whomever, overtakes it.
+///
+/// Whoever takes over from this worker what sends (a socket's reader), calls [`take_in`] before it goes on.
 pub fn flush() {
-    current::on_this_worker(Worker::flush);
+    current::on_this_worker(|worker| {
+        // `rooms.rs`, rule 1.
+        worker.settle_rooms_early();
+        worker.flush();
+    });
+}
+
+/// What was under way to this worker before this is in the mailboxes of its tasks: nothing that is sent here from now on overtakes it. (For
+/// a task that moves the scheduler sees to that itself: `owner.rs`, rule 6.)
+pub fn take_in() {
+    current::on_this_worker(Worker::take_in_all_mail);
 }
 
 /// Does this thread run a systematic scheduler?

@@ -5,24 +5,28 @@
 //!    go out together. One writes at a time; who finds another one at it leaves a mark, and that one looks again.
 //! 2. *Reading.* The worker whose poller watches the socket reads, decodes, and puts the messages into their mailboxes, on its thread's own
 //!    stack (which is large) and without a process between. One reads at a time: it takes the [`Reader`] out of its place, and puts it
-//!    back when all that it has sent is under way ([`driver::flush`]). So the order of what a node sends is kept, whoever reads next, and who
+//!    back when all that it has sent is under way ([`driver::flush`]); who takes it puts what is under way to himself in its place first
+//!    ([`driver::take_in`]). So the order of what a node sends is kept, whoever reads next, and who
 //!    has taken the reader away ([`Channel::stop`]) knows that nothing more comes.
-//! 3. *Where.* If messages go to processes of another worker for a while, and that one also writes, the socket moves there: question and
-//!    answer then need no second thread.
+//! 3. *Where.* If messages go to processes of another worker for a while, the socket moves there, on one of two conditions. If that one also
+//!    writes: question and answer then need no second thread. If it has been idle whenever something was read: then messages cross
+//!    from one core to another for nothing. (A receiver that is busy is better left alone.) And if nothing but credit
+//!    comes, the socket moves to the worker that writes.
 //! 4. *How long.* Writing and reading end after 100 µs in favour of the worker's processes; the rest is done when it next looks at its poller.
 //! 5. In systematic mode, and if a worker does not get on, the peer process does it all (`peer.rs`).
 //!
 //! No lock is held while anything is called that might wait, or run code of users.
 
 use super::{
-    inbound::{Come, End, Reader},
+    inbound::{Addressees, Come, End, Reader},
     link::Link,
     peer::PeerMessage,
     session::Pulse,
     transport::Stream,
 };
 use crate::poller::{self, EventPoller, Job};
-use engset_scheduler::driver;
+use engset_runtime::remote;
+use engset_scheduler::driver::{self, WorkerName};
 use std::{
     io::{self, IoSlice},
     sync::{
@@ -44,6 +48,8 @@ pub(crate) const LONG: Duration = Duration::from_micros(100);
 const READS: usize = 8;
 /// So many times nothing was read for the worker that reads: it is the wrong one.
 const ASTRAY: usize = 8;
+/// So many times more than not another worker was idle before it got all that was read.
+const DRAWN: usize = 32;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -82,6 +88,15 @@ pub(crate) struct Channel {
     blocked: AtomicBool,
     /// Reads in a row that had nothing for the worker that did it.
     astray: AtomicUsize,
+    drawn: Mutex<Drawn>,
+}
+
+/// Where the socket may move to, though nothing is written there (rule 3).
+#[derive(Default)]
+struct Drawn {
+    to: Option<WorkerName>,
+    /// Reads that were for that worker alone: those when it was idle less those when it was not.
+    reads: usize,
 }
 
 /// What a push asks of who has pushed.
@@ -111,6 +126,7 @@ impl Channel {
             promised: AtomicUsize::new(0),
             blocked: AtomicBool::new(false),
             astray: AtomicUsize::new(0),
+            drawn: Mutex::default(),
         })
     }
 
@@ -255,7 +271,7 @@ impl Channel {
     }
 
     /// Reads and delivers what is there. True: there may be more.
-    pub(crate) fn read(&self) -> bool {
+    pub(crate) fn read(self: &Arc<Self>) -> bool {
         let mut reader = {
             let mut place = lock(&self.place);
             match std::mem::replace(&mut *place, Place::Out(false)) {
@@ -270,16 +286,19 @@ impl Channel {
                 }
             }
         };
+        // Who has read before may have been another worker.
+        driver::take_in();
+        let was_idle = lock(&self.drawn).to.is_some_and(driver::is_idle);
         let result = reader.read(self, READS);
-        let went_astray = reader.take_astray();
+        let addressees = reader.take_addressees();
         driver::flush();
-        if let Some(astray) = went_astray {
-            let so_far = self.astray.load(Ordering::Relaxed);
-            self.astray.store(if astray { so_far + 1 } else { 0 }, Ordering::Relaxed);
-        }
+        let drawn = self.judge(addressees, was_idle);
         match result {
             Ok(more) => {
                 let before = std::mem::replace(&mut *lock(&self.place), Place::Here(reader));
+                if let Some(worker) = drawn {
+                    self.move_to(worker);
+                }
                 more || matches!(before, Place::Out(true))
             }
             Err(end) => {
@@ -302,7 +321,7 @@ impl Channel {
         result
     }
 
-    /// Nothing is delivered any more. False: somebody reads still, ask again.
+    /// Nothing is delivered any more; what was delivered comes before all that the caller sends. False: somebody reads still, ask again.
     pub(crate) fn stop(&self) -> bool {
         let mut place = lock(&self.place);
         if matches!(*place, Place::Out(_)) {
@@ -311,20 +330,73 @@ impl Channel {
         let before = std::mem::replace(&mut *place, Place::Stopped);
         drop(place);
         drop(before);
+        driver::take_in();
         true
+    }
+
+    /// After a read: was this the right worker (rule 3)? Returns the one that the socket is to move to.
+    fn judge(&self, addressees: Addressees, was_idle: bool) -> Option<WorkerName> {
+        // Relaxed: the count is a hint, here and below.
+        let astray = self.astray.load(Ordering::Relaxed);
+        let Addressees { here, elsewhere, other } = addressees;
+        if here > 0 {
+            self.astray.store(0, Ordering::Relaxed);
+            *lock(&self.drawn) = Drawn::default();
+            return None;
+        }
+        if elsewhere == 0 {
+            // Credit: it is for who writes.
+            let writer = self.promised.load(Ordering::Relaxed);
+            if writer != 0 && poller::here() != Some(writer) {
+                self.astray.store(astray + 1, Ordering::Relaxed);
+            }
+            return None;
+        }
+        self.astray.store(astray + 1, Ordering::Relaxed);
+        let worker = other.and_then(remote::worker_of)?;
+        let mut drawn = lock(&self.drawn);
+        if drawn.to != Some(worker) {
+            *drawn = Drawn { to: Some(worker), reads: 0 };
+        } else if was_idle {
+            drawn.reads += 1;
+        } else {
+            drawn.reads = drawn.reads.saturating_sub(1);
+        }
+        if drawn.reads < DRAWN {
+            return None;
+        }
+        *drawn = Drawn::default();
+        Some(worker)
     }
 
     /// The socket moves to this worker if it should (rule 3).
     fn move_here(&self) {
-        if self.astray.load(Ordering::Relaxed) < ASTRAY {
-            return;
+        if self.astray.load(Ordering::Relaxed) >= ASTRAY {
+            self.attach();
         }
+    }
+
+    fn attach(&self) {
         // Nobody reads meanwhile, and all that was read is under way.
         let place = lock(&self.place);
         if matches!(*place, Place::Here(_)) {
             self.astray.store(0, Ordering::Relaxed);
             self.stream.attach();
         }
+    }
+
+    /// The socket moves to another worker.
+    fn move_to(self: &Arc<Self>, worker: WorkerName) {
+        poller::soon_at(worker, Arc::new(Move(Arc::clone(self))));
+    }
+}
+
+/// Moves the socket to the worker that runs this.
+struct Move(Arc<Channel>);
+
+impl Job for Move {
+    fn run(self: Arc<Self>) {
+        self.0.attach();
     }
 }
 

@@ -44,20 +44,46 @@ pub(crate) struct Reader {
     incoming: Incoming,
     types: Vec<Known>,
     undecodable: u32,
-    /// Messages for processes of the worker that reads, and for others.
-    here: usize,
-    elsewhere: usize,
+    addressees: Addressees,
+}
+
+/// Who has got messages since the last question.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Addressees {
+    /// How many were for processes of the worker that reads, and for others.
+    pub(crate) here: usize,
+    pub(crate) elsewhere: usize,
+    /// The latest of the others.
+    pub(crate) other: Option<Pid>,
+}
+
+impl Addressees {
+    fn count(&mut self, to: Pid) {
+        if remote::is_here(to) {
+            self.here += 1;
+        } else {
+            self.elsewhere += 1;
+            self.other = Some(to);
+        }
+    }
 }
 
 impl Reader {
     pub(crate) fn new(endpoint: Arc<Endpoint>, link: Arc<Link>, node: NodeId, incoming: Incoming) -> Self {
-        Reader { endpoint, link, node, incoming, types: Vec::new(), undecodable: 0, here: 0, elsewhere: 0 }
+        Reader {
+            endpoint,
+            link,
+            node,
+            incoming,
+            types: Vec::new(),
+            undecodable: 0,
+            addressees: Addressees::default(),
+        }
     }
 
-    /// Has all that has come since the last question been for processes of other workers? `None`: nothing has come.
-    pub(crate) fn take_astray(&mut self) -> Option<bool> {
-        let (here, elsewhere) = (std::mem::take(&mut self.here), std::mem::take(&mut self.elsewhere));
-        (here + elsewhere > 0).then_some(here == 0)
+    /// Who has got messages since the last question.
+    pub(crate) fn take_addressees(&mut self) -> Addressees {
+        std::mem::take(&mut self.addressees)
     }
 
     /// Reads at most so many pieces. True: there may be more.
@@ -71,7 +97,7 @@ impl Reader {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(End::Io(error)),
             }
-            if self.here + self.elsewhere > ENOUGH || now() >= end {
+            if self.addressees.here + self.addressees.elsewhere > ENOUGH || now() >= end {
                 break;
             }
         }
@@ -85,7 +111,7 @@ impl Reader {
             if is_ping { pulse.beat(now) } else { pulse.heard(now) }
         };
         beat(false);
-        let Reader { endpoint, link, node, incoming, types, undecodable, here, elsewhere, .. } = self;
+        let Reader { endpoint, link, node, incoming, types, undecodable, addressees } = self;
         let mut inbound = Inbound {
             endpoint,
             link,
@@ -93,8 +119,7 @@ impl Reader {
             number: channel.number,
             types,
             undecodable,
-            here,
-            elsewhere,
+            addressees,
             error: None,
         };
         let mut on = |input: Input<'_>| match input {
@@ -164,8 +189,7 @@ struct Inbound<'a> {
     number: u64,
     types: &'a mut Vec<Known>,
     undecodable: &'a mut u32,
-    here: &'a mut usize,
-    elsewhere: &'a mut usize,
+    addressees: &'a mut Addressees,
     error: Option<SessionError>,
 }
 
@@ -257,11 +281,7 @@ impl Inbound<'_> {
                 }
                 let result = match nesting::check(bytes, self.endpoint.nesting()) {
                     Ok(()) => {
-                        if remote::is_here(to) {
-                            *self.here += 1
-                        } else {
-                            *self.elsewhere += 1
-                        }
+                        self.addressees.count(to);
                         guarded(|| call.answer(bytes).map_err(remote::Undelivered::Undecodable))
                             .map_err(|error| error.to_string())
                     }
@@ -424,11 +444,7 @@ impl Inbound<'_> {
         match result {
             Ok(()) => {
                 *self.undecodable = 0;
-                if remote::is_here(to) {
-                    *self.here += 1
-                } else {
-                    *self.elsewhere += 1
-                }
+                self.addressees.count(to);
                 add(&self.link.counts.received);
             }
             Err(remote::Undelivered::Undecodable(error)) => {

@@ -428,6 +428,12 @@ pub fn is_here(to: Pid) -> bool {
     current::is_here(to.task())
 }
 
+/// The worker that a local process belongs to. A hint: it may move.
+#[must_use]
+pub fn worker_of(to: Pid) -> Option<engset_scheduler::driver::WorkerName> {
+    engset_scheduler::driver::worker_of(to.task())
+}
+
 /// Ends the wait of a process in [`park`].
 pub fn poke(to: Pid) {
     crate::send::signal(to, Signal::Poke);

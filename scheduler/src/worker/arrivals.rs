@@ -101,7 +101,7 @@ impl Worker {
     }
 
     /// Takes in all mail, what an outer call has not come to yet included.
-    pub(super) fn take_in_all_mail(&self) {
+    pub(crate) fn take_in_all_mail(&self) {
         let before = self.only_mail.replace(true);
         self.take_in_arrivals();
         self.only_mail.set(before);
