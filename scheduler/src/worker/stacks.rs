@@ -20,7 +20,8 @@ const PATIENCE: u64 = 1_000_000_000;
 /// Most that are given back in one go: a tenth of a millisecond, about.
 const MOST_TRIMMED: usize = 256;
 /// Stacks that a worker takes from the region at a time at first, and at most: it doubles. The region's lock and a system call
-/// are paid once for them; and as they lie side by side, so is giving their memory back.
+/// are paid once for them; and as they lie side by side, so is giving their memory back. All but the first batch get their first pages at
+/// once, too: who has used up some stacks will use more.
 const FIRST_BATCH: usize = 8;
 const MOST_BATCH: usize = 128;
 
@@ -44,6 +45,9 @@ impl Worker {
                         let batch = self.stack_batch.get().clamp(FIRST_BATCH, MOST_BATCH);
                         self.stack_batch.set(2 * batch);
                         self.shared.stacks.take_batch(class, batch, stacks).ok()?;
+                        if batch > FIRST_BATCH {
+                            StackRegion::back_tops(stacks);
+                        }
                     }
                     stacks.pop()
                 })
