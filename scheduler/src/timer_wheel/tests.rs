@@ -17,7 +17,8 @@ impl<T> TimerWheel<T> {
         let mut found = 0;
         for (number, list) in self.lists.iter().enumerate() {
             let bit = self.occupied[number / SLOTS] >> (number % SLOTS) & 1;
-            let live: Vec<_> = list.mentions.iter().filter(|&mention| self.is_live(mention)).collect();
+            let live: Vec<_> =
+                list.mentions.iter(&self.store).filter(|&mention| self.is_live(mention)).collect();
             assert_eq!(
                 (bit == 1, list.live),
                 (!live.is_empty(), live.len()),
