@@ -3,12 +3,16 @@
 mod support;
 
 use engset::{
-    Address, Builder, Config, Item, Limit, Mailbox, Received, SendError, kill, process_info, reduce, sleep,
-    spawn, spawn_monitor, yield_now,
+    Address, Builder, Config, Item, Limit, Mailbox, Received, SendError, is_alive, kill, now, process_info,
+    reduce, sleep, spawn, spawn_monitor, yield_now,
 };
 use proptest::prelude::*;
 use std::{
-    sync::{Arc, atomic::Ordering::SeqCst},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    thread,
     time::Duration,
 };
 use support::{await_end, both, counter, down_of, drive, systematic, threaded};
@@ -137,6 +141,67 @@ fn a_receiver_that_takes_one_and_waits_for_its_sender_gets_the_next() {
             assert_eq!(mailbox.message(), wanted);
         }
     });
+}
+
+#[test]
+fn room_is_there_for_who_hears_of_it_in_the_middle_of_a_slice() {
+    const TAKEN: usize = 10;
+    threaded(Config::new().workers(2), |mut main: Mailbox<()>| {
+        let receiver = Builder::new().mailbox(Limit::messages(320)).spawn(|mut mailbox: Mailbox<u32>| {
+            let me = mailbox.address();
+            let all_fit = Arc::new(AtomicBool::new(false));
+            let other = sender_elsewhere(me, TAKEN, &all_fit);
+            while me.try_send(0).is_ok() {}
+            yield_now();
+            (0..TAKEN).for_each(|_| assert_eq!(mailbox.message(), 0));
+            // One in two of the new processes is given to the other worker, and what is held back goes before it. The slice goes on.
+            for _ in 0..20 {
+                other.send(());
+                let idler = Builder::new().spread().spawn(|_: Mailbox<()>| {});
+                idler.expect("it can be spawned");
+            }
+            let give_up = now() + support::DEADLINE / 4;
+            while !all_fit.load(SeqCst) && now() < give_up {
+                std::hint::spin_loop();
+            }
+            assert!(
+                all_fit.load(SeqCst),
+                "it has heard that {TAKEN} were received, and did not find their room"
+            );
+        });
+        await_end(&mut main, receiver.expect("it can be spawned").pid());
+    });
+}
+
+/// A process on another worker than the caller's, which is never idle: when it has heard something it sends so many messages.
+fn sender_elsewhere(to: Address<u32>, messages: usize, all_fit: &Arc<AtomicBool>) -> Address<()> {
+    let home = thread::current().id();
+    loop {
+        let is_away = Arc::new(AtomicBool::new(false));
+        let (away, done) = (Arc::clone(&is_away), Arc::clone(all_fit));
+        let sender = Builder::new().spread().spawn(move |mut mailbox: Mailbox<()>| {
+            if thread::current().id() == home {
+                return;
+            }
+            away.store(true, SeqCst);
+            while mailbox.try_receive().is_none() {
+                yield_now();
+            }
+            for _ in 0..messages {
+                while to.try_send(1).is_err() {
+                    yield_now();
+                }
+            }
+            done.store(true, SeqCst);
+        });
+        let sender = sender.expect("it can be spawned");
+        while is_alive(sender) {
+            if is_away.load(SeqCst) {
+                return sender;
+            }
+            sleep(MS);
+        }
+    }
 }
 
 #[test]

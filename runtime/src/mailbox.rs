@@ -13,7 +13,7 @@ use crate::{
 };
 use engset_scheduler::{
     Envelope, TaskId,
-    current::{self, Miss, Position, Wake},
+    current::{self, Got, Miss, Position, Wake},
 };
 use std::{fmt, marker::PhantomData, time::Duration};
 
@@ -106,8 +106,9 @@ impl<M: Send + 'static> Mailbox<M> {
     #[inline(always)]
     fn receive_until(&mut self, deadline: u64) -> Option<Received<M>> {
         loop {
-            match current::receive(self.owner.node().number(), self.owner.task(), deadline, false) {
-                Ok(envelope) => {
+            match self.receive_any(deadline, false) {
+                Ok(Got::Message(message)) => return Some(Received::Message(message)),
+                Ok(Got::Envelope(envelope)) => {
                     if let Some(received) = open(envelope, self.bounded()) {
                         return Some(received);
                     }
@@ -116,6 +117,12 @@ impl<M: Send + 'static> Mailbox<M> {
                 Err(Miss::Stranger) => wrong_process(self.owner),
             }
         }
+    }
+
+    #[inline(always)]
+    fn receive_any(&self, deadline: u64, messages: bool) -> Result<Got<M>, Miss> {
+        // With a limit the room of each message is to be given back.
+        current::receive(self.owner.node().number(), self.owner.task(), deadline, messages, !self.bounded)
     }
 
     /// The next message; waits until there is one. Events stay in the mailbox.
@@ -143,8 +150,9 @@ impl<M: Send + 'static> Mailbox<M> {
     #[inline(always)]
     fn message_until(&mut self, deadline: u64) -> Option<M> {
         loop {
-            match current::receive(self.owner.node().number(), self.owner.task(), deadline, true) {
-                Ok(envelope) => {
+            match self.receive_any(deadline, true) {
+                Ok(Got::Message(message)) => return Some(message),
+                Ok(Got::Envelope(envelope)) => {
                     if let Some(Received::Message(message)) = open(envelope, self.bounded()) {
                         return Some(message);
                     }

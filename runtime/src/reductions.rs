@@ -21,6 +21,8 @@ pub(crate) mod price {
     pub(crate) const RECEIVE: i32 = 1;
     pub(crate) const SPAWN: i32 = 8;
     pub(crate) const OTHER: i32 = 1;
+    /// `current::receive`, `receive_quickly` and `pay_one` take it.
+    const _: () = assert!(RECEIVE == 1);
 }
 
 /// Pays `units` reductions for work that the runtime does not see; if the slice is used up, other

@@ -100,6 +100,14 @@ impl<M: Send + 'static> Address<M> {
     /// An exit signal for the sender acts when its slice is used up, or while it waits for room.
     #[inline(always)]
     pub fn send(self, message: M) {
+        let to = self.pid();
+        if let Err(message) = current::send_quickly(to.node().number(), to.task(), message) {
+            self.send_slowly(message);
+        }
+    }
+
+    #[inline(never)]
+    fn send_slowly(self, message: M) {
         // What comes back is dropped: the receiver is dead, or its policy drops it.
         if let Err(SendError::Dead(message)) = self.deliver(message) {
             dead_letters::sent_to_dead(self.pid(), message);

@@ -12,11 +12,13 @@ use crate::{
     pid::Address,
     process::self_pid,
     reason::ExitReason,
-    reductions::price,
     state,
     system::SystemRequest,
 };
-use engset_scheduler::{Body, Kind, Step, current};
+use engset_scheduler::{
+    Body, Envelope, Kind, Step,
+    current::{self, Got},
+};
 
 /// A process as a value: between two calls of [`Server::handle`] it owns no stack.
 ///
@@ -192,27 +194,33 @@ impl<S: Server> Serving<S> {
                 return self.stop(reason);
             }
         }
-        while let Some(envelope) = current::next() {
-            let flow = if envelope.kind() == Kind::Event && envelope.is::<SystemRequest>() {
-                match envelope.take() {
-                    Ok(request) => self.server.system(request),
-                    Err(_) => Flow::Continue,
-                }
-            } else {
-                let Some(received) = open(envelope, if self.bounded { current::task() } else { None }) else {
-                    continue;
-                };
-                self.server.handle(received)
+        while let Some(got) = current::next(!self.bounded) {
+            let flow = match got {
+                Got::Message(message) => self.server.handle(Received::Message(message)),
+                Got::Envelope(envelope) => self.handle_envelope(envelope),
             };
             if let Flow::Stop(reason) = flow {
                 return self.stop(reason);
             }
-            current::pay(price::RECEIVE);
-            if current::is_used_up() {
+            if !current::pay_one() {
                 return Step::Yield;
             }
         }
         Step::Idle
+    }
+
+    #[inline(never)]
+    fn handle_envelope(&mut self, envelope: Envelope) -> Flow {
+        if envelope.kind() == Kind::Event && envelope.is::<SystemRequest>() {
+            return match envelope.take() {
+                Ok(request) => self.server.system(request),
+                Err(_) => Flow::Continue,
+            };
+        }
+        match open(envelope, if self.bounded { current::task() } else { None }) {
+            Some(received) => self.server.handle(received),
+            None => Flow::Continue,
+        }
     }
 
     #[cold]

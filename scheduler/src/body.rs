@@ -5,6 +5,7 @@
 //! 2. Bodies are `Send`, so this is.
 
 use crate::{
+    depot::prefetch,
     place::Place,
     task::{Body, Step},
 };
@@ -46,6 +47,13 @@ impl OwnedBody {
     #[inline]
     pub fn new<B: Body + 'static>(body: B) -> Self {
         OwnedBody { place: Place::put(body).cast(), table: Of::<B>::TABLE }
+    }
+
+    /// Asks for the first lines of it.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self) {
+        prefetch(self.place.as_ptr());
+        prefetch(self.place.as_ptr().wrapping_add(64));
     }
 
     /// One step of it.

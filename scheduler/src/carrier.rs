@@ -19,7 +19,7 @@
 //!    stack's (`Worker::wait` asks).
 //! 4. A carrier outlives its use: the worker owns all its carriers and drops them after its loop.
 
-use crate::{place::Place, stack::Stack, worker::Worker};
+use crate::{depot::prefetch, place::Place, stack::Stack, worker::Worker};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use std::{
     cell::{Cell, UnsafeCell},
@@ -34,6 +34,8 @@ pub(crate) struct Carrier {
     coroutine: UnsafeCell<Option<Coroutine<(), (), (), Stack>>>,
     /// Set when the coroutine first runs.
     yielder: Cell<*const Yielder<(), ()>>,
+    /// How far below the yielder, which lies on the stack too, its stack ended when it was suspended last. Only to ask for the lines there.
+    depth: Cell<u32>,
     class: u8,
     #[cfg(debug_assertions)]
     thread: std::thread::ThreadId,
@@ -95,6 +97,7 @@ impl Carrier {
         let carrier = CarrierBox(Place::put(Carrier {
             coroutine: UnsafeCell::new(None),
             yielder: Cell::new(ptr::null()),
+            depth: Cell::new(0),
             class,
             #[cfg(debug_assertions)]
             thread: std::thread::current().id(),
@@ -127,10 +130,21 @@ impl Carrier {
         }
     }
 
+    /// Asks for the lines that it touches first when it is resumed.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self) {
+        let end = self.yielder.get().cast::<u8>().wrapping_sub(self.depth.get() as usize);
+        for line in -1..3 {
+            prefetch(end.wrapping_offset(line * 64));
+        }
+    }
+
     /// Back to the worker's own stack, until it resumes this one. Called on the carrier itself.
     #[inline(always)]
     pub(crate) fn suspend(&self) {
         self.check_thread();
+        let here = 0_u8;
+        self.depth.set(self.yielder.get().addr().wrapping_sub((&raw const here).addr()) as u32);
         // SAFETY: set when the coroutine began to run, and valid while it runs, which it does.
         unsafe { (*self.yielder.get()).suspend(()) };
     }

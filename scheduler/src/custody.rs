@@ -7,15 +7,17 @@
 //! outside a section, but may enter one at any moment. So:
 //!
 //! 1. The thread enters a section by `status = RUNTIME`, then a light barrier, then it looks at
-//!    `revoked`. If that is set, it leaves again and waits.
-//! 2. A rescuer sets `revoked`, then a heavy barrier, then it looks at `status`. Only if that is
-//!    `USER` it has custody, until it clears `revoked`. Otherwise it gives up and comes back later:
+//!    `REVOKED` in `reasons`. If that is set, it leaves again and waits.
+//! 2. A rescuer sets `REVOKED`, then a heavy barrier, then it looks at `status`. Only if that is
+//!    `USER` it has custody, until it clears that. Otherwise it gives up and comes back later:
 //!    a section is short, and a worker that enters sections is not stuck.
 //! 3. One of the two sees the other (Dekker): they are never both inside. The barriers make the
 //!    fast side free of a fence: the light one binds only the compiler, the heavy one is Linux'
 //!    `membarrier(PRIVATE_EXPEDITED)`, some 8 µs, paid by the rescuer alone. Where the kernel lacks
-//!    it, both are sequentially consistent fences, and a section costs some nanoseconds more.
+//!    it, `SLOW` is set for good: whoever enters finds it, and looks again behind a sequentially consistent fence.
 //! 4. Rescuers exclude each other by a lock of the caller.
+//! 5. [`Custody::enter_quickly`] enters only if that takes a store and a look. A scheduler that wants the slow way of everything (because
+//!    somebody looks on) sets `SLOW` too.
 //!
 //! Model (with fences for the barriers): `loom-tests/src/custody.rs`.
 
@@ -27,17 +29,24 @@ use crate::sync::{
 const RUNTIME: u8 = 0;
 const USER: u8 = 1;
 
+/// `reasons`: a rescuer has custody, or tries to take it.
+const REVOKED: u8 = 1;
+/// `reasons`: see rules 3 and 5.
+const SLOW: u8 = 1 << 1;
+
 /// See the head of this file.
 #[derive(Debug)]
 pub struct Custody {
     status: AtomicU8,
-    revoked: AtomicU8,
+    /// Not to enter at once.
+    reasons: AtomicU8,
 }
 
 impl Custody {
-    /// In the hands of the worker, inside a section.
-    pub fn new() -> Self {
-        Custody { status: AtomicU8::new(RUNTIME), revoked: AtomicU8::new(0) }
+    /// In the hands of the worker, inside a section. `slow`: rule 5.
+    pub fn new(slow: bool) -> Self {
+        let reasons = if slow || !barrier::is_asymmetric() { SLOW } else { 0 };
+        Custody { status: AtomicU8::new(RUNTIME), reasons: AtomicU8::new(reasons) }
     }
 
     /// Enters a section (rule 1). True: it was outside, so the matching [`Custody::leave`] is the
@@ -49,14 +58,60 @@ impl Custody {
         if self.status.load(Ordering::Relaxed) == RUNTIME {
             return false;
         }
-        // Relaxed: the light barrier orders it before the load of `revoked`.
+        if !self.try_enter() {
+            self.enter_slowly();
+        }
+        true
+    }
+
+    /// Enters, if it was outside and nothing is in the way. False: it is where it was; the slow way, by [`Custody::enter`], is
+    /// to be taken.
+    #[inline(always)]
+    #[must_use]
+    pub fn enter_quickly(&self) -> bool {
+        // Relaxed: as in `enter`.
+        if self.status.load(Ordering::Relaxed) == RUNTIME {
+            return false;
+        }
+        let entered = self.try_enter();
+        if !entered {
+            self.leave();
+        }
+        entered
+    }
+
+    /// Inside from here on; false: not before a look at the reasons.
+    #[inline(always)]
+    fn try_enter(&self) -> bool {
+        // Relaxed: the light barrier orders it before the load of `reasons`.
         self.status.store(RUNTIME, Ordering::Relaxed);
         barrier::light();
         // Acquire: pairs with the release in `Rescue::drop`: what the rescuer did is seen.
-        if self.revoked.load(Ordering::Acquire) != 0 {
-            self.wait();
+        self.reasons.load(Ordering::Acquire) == 0
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn enter_slowly(&self) {
+        barrier::full();
+        // Acquire: as in `try_enter`.
+        while self.reasons.load(Ordering::Acquire) & REVOKED != 0 {
+            // Release: as in `leave`.
+            self.status.store(USER, Ordering::Release);
+            let mut spins = 0_u32;
+            // Acquire: as in `try_enter`.
+            while self.reasons.load(Ordering::Acquire) & REVOKED != 0 {
+                spins += 1;
+                if spins.is_multiple_of(64) {
+                    crate::sync::thread::yield_now();
+                } else {
+                    hint::spin_loop();
+                }
+            }
+            // As in `try_enter`.
+            self.status.store(RUNTIME, Ordering::Relaxed);
+            barrier::full();
         }
-        true
     }
 
     /// Leaves the section.
@@ -65,30 +120,6 @@ impl Custody {
         debug_assert_eq!(self.status.load(Ordering::Relaxed), RUNTIME);
         // Release: pairs with the acquire in `try_seize`: what was done inside is seen.
         self.status.store(USER, Ordering::Release);
-    }
-
-    #[cold]
-    fn wait(&self) {
-        loop {
-            // Release: as in `leave`.
-            self.status.store(USER, Ordering::Release);
-            let mut spins = 0_u32;
-            // Acquire: pairs with the release in `Rescue::drop`.
-            while self.revoked.load(Ordering::Acquire) != 0 {
-                spins += 1;
-                if spins.is_multiple_of(64) {
-                    crate::sync::thread::yield_now();
-                } else {
-                    hint::spin_loop();
-                }
-            }
-            // As in `enter`.
-            self.status.store(RUNTIME, Ordering::Relaxed);
-            barrier::light();
-            if self.revoked.load(Ordering::Acquire) == 0 {
-                return;
-            }
-        }
     }
 
     /// Is the thread outside a section? A hint for the watchdog.
@@ -100,17 +131,11 @@ impl Custody {
     #[must_use]
     pub fn try_seize(&self) -> Option<Rescue<'_>> {
         // Relaxed: the heavy barrier orders it before the load of `status`.
-        self.revoked.store(1, Ordering::Relaxed);
+        self.reasons.fetch_or(REVOKED, Ordering::Relaxed);
         barrier::heavy();
         let rescue = Rescue { custody: self };
         // Acquire: pairs with the release in `leave`.
         if self.status.load(Ordering::Acquire) == USER { Some(rescue) } else { None }
-    }
-}
-
-impl Default for Custody {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -122,8 +147,8 @@ pub struct Rescue<'a> {
 
 impl Drop for Rescue<'_> {
     fn drop(&mut self) {
-        // Release: pairs with the acquires in `enter` and `wait`.
-        self.custody.revoked.store(0, Ordering::Release);
+        // Release: pairs with the acquires in `try_enter` and `enter_slowly`.
+        self.custody.reasons.fetch_and(!REVOKED, Ordering::Release);
     }
 }
 
@@ -150,14 +175,19 @@ pub mod barrier {
             ASYMMETRIC.store(membarrier(REGISTER_PRIVATE_EXPEDITED), Ordering::Relaxed);
         }
 
+        /// Can the light barrier be light (rule 3)?
+        pub(in super::super) fn is_asymmetric() -> bool {
+            ASYMMETRIC.load(Ordering::Relaxed)
+        }
+
         #[inline(always)]
         pub(in super::super) fn light() {
-            // A static that is never written again: its line stays shared, the branch predicted.
-            if ASYMMETRIC.load(Ordering::Relaxed) {
-                compiler_fence(Ordering::SeqCst);
-            } else {
-                fence(Ordering::SeqCst);
-            }
+            compiler_fence(Ordering::SeqCst);
+        }
+
+        /// For the side of the light one, if that is not enough.
+        pub(in super::super) fn full() {
+            fence(Ordering::SeqCst);
         }
 
         pub(in super::super) fn heavy() {
@@ -173,7 +203,15 @@ pub mod barrier {
     mod imp {
         use loom::sync::atomic::{Ordering, fence};
 
+        pub(in super::super) fn is_asymmetric() -> bool {
+            true
+        }
+
         pub(in super::super) fn light() {
+            fence(Ordering::SeqCst);
+        }
+
+        pub(in super::super) fn full() {
             fence(Ordering::SeqCst);
         }
 
@@ -184,5 +222,5 @@ pub mod barrier {
 
     #[cfg(not(loom))]
     pub use imp::init;
-    pub(super) use imp::{heavy, light};
+    pub(super) use imp::{full, heavy, is_asymmetric, light};
 }

@@ -133,10 +133,16 @@ impl Cache {
     /// A cell, uninitialised.
     #[inline(always)]
     pub(crate) fn take(&self) -> NonNull<FreeCell> {
-        let Some(len) = self.len.get().checked_sub(1) else { return self.refill() };
+        self.take_at_hand().unwrap_or_else(|| self.refill())
+    }
+
+    /// The same, if it takes no look at the depot.
+    #[inline(always)]
+    pub(crate) fn take_at_hand(&self) -> Option<NonNull<FreeCell>> {
+        let len = self.len.get().checked_sub(1)?;
         self.len.set(len);
         // SAFETY: the first `len` of at most CAPACITY are free cells (rule 1), not null.
-        unsafe { NonNull::new_unchecked(self.cells.get_unchecked(len).get()) }
+        Some(unsafe { NonNull::new_unchecked(self.cells.get_unchecked(len).get()) })
     }
 
     #[cold]

@@ -117,6 +117,7 @@ impl Worker {
         {
             if self.on_carrier() {
                 self.poll_wanted.set(true);
+                self.base_wanted.set(true);
             } else {
                 self.poll_with(poller);
             }

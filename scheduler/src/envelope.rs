@@ -17,7 +17,13 @@ mod draft;
 
 pub(crate) use draft::Draft;
 
-use crate::{current, depot::FreeCell, place::Place, remote_queue::Link};
+use crate::{
+    current,
+    depot::{FreeCell, prefetch},
+    place::Place,
+    remote_queue::Link,
+    worker::Worker,
+};
 use std::{
     any::{Any, TypeId},
     fmt,
@@ -125,10 +131,12 @@ impl Envelope {
         envelope
     }
 
-    /// A message, in a cell that the caller has taken from a cache.
+    /// A message for the task with this serial number, in a cell that the caller has taken from a cache.
     #[inline(always)]
-    pub(crate) fn message_in<T: Send + 'static>(cell: NonNull<FreeCell>, payload: T) -> Self {
-        Self::new_in::<T, { Kind::Message as u8 }>(cell, payload)
+    pub(crate) fn message_in<T: Send + 'static>(cell: NonNull<FreeCell>, serial: u64, payload: T) -> Self {
+        let mut envelope = Self::new_in::<T, { Kind::Message as u8 }>(cell, payload);
+        envelope.address(serial);
+        envelope
     }
 
     #[inline(always)]
@@ -219,6 +227,16 @@ impl Envelope {
         self.contents().type_id == TypeId::of::<T>()
     }
 
+    /// Is it a message without a tag, and a `T`?
+    #[inline(always)]
+    pub(crate) fn is_plain<T: Send + 'static>(&self) -> bool {
+        let contents = self.contents();
+        // The descriptions of a type may have several addresses.
+        let is_message = std::ptr::eq(contents, Typed::<T, { Kind::Message as u8 }>::CONTENTS)
+            || (contents.kind == Kind::Message && contents.type_id == TypeId::of::<T>());
+        is_message && self.tag() == 0
+    }
+
     /// Looks at the payload.
     #[inline]
     pub fn get<T: Send + 'static>(&self) -> Option<&T> {
@@ -262,9 +280,37 @@ impl Envelope {
         if !self.is::<T>() {
             return Err(self);
         }
+        // SAFETY: just looked at.
+        let (value, cell) = unsafe { self.split() };
+        // SAFETY: `split`.
+        unsafe { current::give_cell(cell) };
+        Ok(value)
+    }
+
+    /// The same on this worker.
+    ///
+    /// # Safety
+    ///
+    /// The payload is a `T`.
+    #[inline(always)]
+    pub(crate) unsafe fn take_unchecked<T: Send + 'static>(self, worker: &Worker) -> T {
+        // SAFETY: contract.
+        let (value, cell) = unsafe { self.split() };
+        // SAFETY: `split`.
+        unsafe { worker.cells.give(cell) };
+        value
+    }
+
+    /// The payload, and the cell, to which nothing refers any more (rule 1).
+    ///
+    /// # Safety
+    ///
+    /// The payload is a `T`.
+    #[inline(always)]
+    unsafe fn split<T: Send + 'static>(self) -> (T, NonNull<FreeCell>) {
         let this = ManuallyDrop::new(self);
         let payload = this.payload();
-        // SAFETY: the type is checked; the payload is moved out once, for `this` is not dropped.
+        // SAFETY: contract; the payload is moved out once, for `this` is not dropped.
         let value = unsafe {
             if Typed::<T, 0>::INLINE {
                 payload.cast::<T>().read()
@@ -272,9 +318,7 @@ impl Envelope {
                 Place::take(payload.cast::<NonNull<T>>().read())
             }
         };
-        // SAFETY: the cell's payload is moved out, nothing refers to it (rule 1).
-        unsafe { current::give_cell(this.0.cast()) };
-        Ok(value)
+        (value, this.0.cast())
     }
 
     /// Writes the receiver's serial number on it (low half; see `slot.rs`, rule 4).
@@ -372,6 +416,14 @@ impl List {
         self.head.is_none()
     }
 
+    /// Asks for the line of the first one.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self) {
+        if let Some(head) = self.head {
+            prefetch(head.as_ptr());
+        }
+    }
+
     #[inline(always)]
     pub(crate) fn push(&mut self, envelope: Envelope) {
         let link = envelope.into_link();
@@ -393,6 +445,17 @@ impl List {
         self.head = NonNull::new(unsafe { link.as_ref() }.next.load(Ordering::Relaxed));
         // SAFETY: it came from `push`, and is no longer in the list.
         Some(unsafe { Envelope::from_link(link) })
+    }
+
+    /// Takes the first one, if it is like that. `None`: the list is empty.
+    #[inline(always)]
+    pub(crate) fn pop_if(&mut self, wanted: impl FnOnce(&Envelope) -> bool) -> Option<Result<Envelope, ()>> {
+        let link = self.head?;
+        // SAFETY: the list owns its links, and keeps the envelope meanwhile.
+        if !wanted(&*unsafe { Envelope::peek(link) }) {
+            return Some(Err(()));
+        }
+        self.pop().map(Ok)
     }
 
     /// What the first one is.

@@ -19,6 +19,7 @@
 //! | `driver` | the seam to sockets: what a worker waits in |
 //! | `clock`, `blocking`, `metrics`, `config` | as they say |
 //! | `scheduler`, `current` | the interface from outside, and from within a task |
+//! | `shared` | what all workers share, and how they reach each other |
 //!
 //! # Invariants
 //!
@@ -90,6 +91,8 @@ mod region;
 mod run_queue;
 #[cfg(not(loom))]
 mod scheduler;
+#[cfg(not(loom))]
+mod shared;
 #[cfg(not(loom))]
 mod slab;
 #[cfg(not(loom))]

@@ -21,6 +21,9 @@
 //! 5. A worker that gives a task away marks it as departing, waits for the flushes that may have looked before, takes in what
 //!    is in its inbox, and gives only then. Meanwhile it does not touch the task's remote queue.
 //! 6. A worker that has adopted a task takes in what is in its inbox before it runs the task.
+//! 7. *Free slots* are given without a mark and without waiting (`worker/control.rs`). No task lives in them, so there is no order to
+//!    keep: what is still on its way to one is for an earlier life. Wherever it comes in, its serial number tells, and it is disposed of: here, if a
+//!    mailbag with it comes after the `give`; with the new owner, if it is in the slot's remote queue.
 //!
 //! Why order is kept (semantics row S1), for messages m1, m2 of one sender to one receiver:
 //!

@@ -227,6 +227,17 @@ impl RunQueue {
         Some(front)
     }
 
+    /// The normal ones that come next, as far as can be seen at a glance: the first, and one of those behind it; or null.
+    #[inline(always)]
+    pub(crate) fn upcoming(&self) -> (Entry, Entry) {
+        if self.front.is_null() {
+            return (ptr::null(), ptr::null());
+        }
+        let [_, _, normal, _] = &self.levels;
+        let behind = normal.fresh.front().or_else(|| normal.started.front());
+        (self.front, behind.map_or(ptr::null(), |item| item.entry))
+    }
+
     /// A new one, if it is not the others' turn.
     #[inline(never)]
     fn pop_new(&mut self) -> Option<Entry> {

@@ -27,6 +27,7 @@
 use crate::{
     body::OwnedBody,
     carrier::Carrier,
+    depot::prefetch,
     envelope::{Envelope, Kind, List},
     extension::Extension,
     owner::{Owner, WorkerId},
@@ -47,12 +48,20 @@ pub(crate) enum State {
     /// In a run queue, or in an adoption order on its way to one.
     Queued,
     Running,
+    /// Waits with a stack for the reply with its tag, or to be poked; messages leave it asleep.
+    Asleep,
     /// Waits without a stack for something to receive.
     Idle,
     /// Waits with a stack for something to receive.
     Waiting,
-    /// Waits with a stack for the reply with its tag, or to be poked; messages leave it asleep.
-    Asleep,
+}
+
+impl State {
+    /// Does a message wake it? (The last two, so that one comparison tells.)
+    #[inline(always)]
+    pub(crate) fn listens(self) -> bool {
+        self as u8 >= State::Idle as u8
+    }
 }
 
 /// `bits`: there is a non-message in the outer list that has not acted yet.
@@ -74,9 +83,11 @@ pub(crate) const BUNDLED: u8 = 1 << 6;
 /// `crowd`: the crate above wants sends to this task to take its slow path.
 const MARKED: u8 = 1 << 7;
 /// Messages to which `crowd` is rounded.
-const CROWD: u32 = 64;
+pub(crate) const CROWD: u32 = 64;
 /// 4096 messages and more.
 const MOST_CROWD: u32 = 7;
+/// By `crowd`: see [`Slot::price`].
+const PRICES: [i32; 8] = [1, 2, 5, 17, 65, 257, 1025, 4097];
 
 /// `timer`: none is set.
 pub(crate) const NO_TIMER: u32 = u32::MAX;
@@ -163,7 +174,7 @@ impl Slot {
     #[inline(always)]
     pub(crate) fn price(&self) -> i32 {
         // Relaxed: a hint.
-        1 + ((1 << (2 * (self.crowd.load(Ordering::Relaxed) & !MARKED))) >> 2)
+        PRICES[usize::from(self.crowd.load(Ordering::Relaxed)) & 7]
     }
 
     /// Was the task marked when it was spawned?
@@ -193,6 +204,13 @@ impl Slot {
         slot.cast::<u8>().wrapping_add(mem::offset_of!(Slot, outer))
     }
 
+    /// Asks for its lines, to run it soon.
+    #[inline(always)]
+    pub(crate) fn prefetch(slot: *const Slot) {
+        prefetch(slot);
+        prefetch(Self::private_line(slot));
+    }
+
     /// The private half.
     ///
     /// # Safety
@@ -202,6 +220,14 @@ impl Slot {
     pub(crate) unsafe fn private(&self) -> Private<'_> {
         Private(self)
     }
+}
+
+/// What comes first in a mailbox ([`Private::pop_plain`]).
+pub(crate) enum First {
+    Plain(Envelope),
+    /// It is still there.
+    Other,
+    Nothing,
 }
 
 /// The private half of a slot, in the hands of its owner.
@@ -314,6 +340,21 @@ impl<'a> Private<'a> {
         }
     }
 
+    /// Asks for what its next slice touches beside the slot.
+    #[inline(always)]
+    pub(crate) fn prefetch(self) {
+        let carrier = self.0.carrier.get();
+        // SAFETY: rules 1 and 2.
+        let (body, outer) = unsafe { (&*self.0.body.get(), &*self.0.outer.get()) };
+        if let Some(body) = body {
+            body.prefetch();
+        } else if !carrier.is_null() {
+            // SAFETY: a task keeps a live carrier.
+            unsafe { &*carrier }.prefetch();
+        }
+        outer.prefetch();
+    }
+
     /// Appends to the outer list.
     #[inline(always)]
     pub(crate) fn push_outer(self, envelope: Envelope) {
@@ -326,13 +367,26 @@ impl<'a> Private<'a> {
         unsafe { (*self.0.outer.get()).push(envelope) };
     }
 
-    /// Appends a message to the outer list.
+    /// Appends a message to the outer list. Returns how many there are now.
     #[inline(always)]
-    pub(crate) fn push_message(self, envelope: Envelope) {
+    pub(crate) fn push_message(self, envelope: Envelope) -> u32 {
+        let queued = self.push_uncounted(envelope);
+        if queued.is_multiple_of(CROWD) {
+            self.count_crowd(queued);
+        }
+        queued
+    }
+
+    /// The same; if the number is a multiple of [`CROWD`] the caller calls [`Private::count_crowd`].
+    #[inline(always)]
+    pub(crate) fn push_uncounted(self, envelope: Envelope) -> u32 {
         debug_assert_eq!(envelope.kind(), Kind::Message);
-        self.count_in(1);
         // SAFETY: rules 1 and 2.
         unsafe { (*self.0.outer.get()).push(envelope) };
+        // Relaxed: as in `count_in`.
+        let queued = self.0.queued.load(Ordering::Relaxed).wrapping_add(1);
+        self.0.queued.store(queued, Ordering::Relaxed);
+        queued
     }
 
     /// Appends a plain bundle with so many messages to the outer list.
@@ -370,6 +424,24 @@ impl<'a> Private<'a> {
     pub(crate) fn pop_inner(self) -> Option<Envelope> {
         // SAFETY: rules 1 and 2.
         unsafe { (*self.0.inner.get()).pop() }
+    }
+
+    /// Takes what comes first, if that is a message of this type without a tag, and no signal waits.
+    #[inline(always)]
+    pub(crate) fn pop_plain<M: Send + 'static>(self) -> First {
+        if self.has(SIGNALLED) {
+            return First::Other;
+        }
+        let list = if self.inner_is_empty() { &self.0.outer } else { &self.0.inner };
+        // SAFETY: rules 1 and 2.
+        match unsafe { (*list.get()).pop_if(Envelope::is_plain::<M>) } {
+            Some(Ok(envelope)) => {
+                self.count_out();
+                First::Plain(envelope)
+            }
+            Some(Err(())) => First::Other,
+            None => First::Nothing,
+        }
     }
 
     /// Is the first of the inner list a message?
@@ -436,8 +508,10 @@ impl<'a> Private<'a> {
         }
     }
 
+    /// The number of messages is a multiple of [`CROWD`] now, or has passed one.
+    #[cold]
     #[inline(never)]
-    fn count_crowd(self, queued: u32) {
+    pub(crate) fn count_crowd(self, queued: u32) {
         let before = self.0.crowd.load(Ordering::Relaxed);
         let crowd = before & MARKED | (u32::BITS - (queued / CROWD).leading_zeros()).min(MOST_CROWD) as u8;
         // Not always: the line is shared.

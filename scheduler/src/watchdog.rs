@@ -16,7 +16,7 @@
 use crate::{
     owner::WorkerId,
     parker::Parker,
-    scheduler::Shared,
+    shared::Shared,
     task::LongSchedule,
     worker::{Control, Worker},
 };

@@ -17,7 +17,7 @@ pub use {
     hooks::{
         Activity, activity, close_mailbox, drop_outside, outside, with_existing_extension, with_extension,
     },
-    reductions::{is_used_up, pay, reduce, reductions_left, uninterrupted, yield_now},
+    reductions::{is_used_up, pay, pay_one, reduce, reductions_left, uninterrupted, yield_now},
     reply::{await_reply, await_still, cancel_reply, wait_reply},
     rooms::{keep_room, put_room, settle_rooms, take_room},
     timers::{NotOwn, own_timer, run_at, send_at, send_every, send_message_after, send_message_at, timer},
@@ -32,8 +32,9 @@ use crate::{
     overflow::LabelBuf,
     owner::Whose,
     remote_queue::Link,
-    scheduler::{Shared, SpawnError},
-    slot::{POKED, Slot, State},
+    scheduler::SpawnError,
+    shared::Shared,
+    slot::{First, POKED, Slot, State},
     task::{Hooks, TaskId},
     worker::{Seed, Worker},
 };
@@ -285,6 +286,32 @@ pub enum Unsent<M> {
     Elsewhere(M),
 }
 
+/// [`send_message`] in the usual case: the task is alive and not marked, and there is a cell at hand.
+///
+/// All else is left to a function that the caller ends with, so that a send needs no frame.
+///
+/// # Errors
+///
+/// It is not that case; the message comes back.
+///
+/// # Signals
+///
+/// As [`reduce`].
+#[inline(always)]
+pub fn send_quickly<M: Send + 'static>(tag: u32, to: TaskId, message: M) -> Result<(), M> {
+    let Some(worker) = worker() else { return Err(message) };
+    if worker.tag != tag {
+        return Err(message);
+    }
+    let Some(slot) = worker.shared.slab.get(to.index()) else { return Err(message) };
+    if slot.serial() != to.serial() || slot.is_marked() {
+        return Err(message);
+    }
+    let Some(cell) = worker.cells.take_at_hand() else { return Err(message) };
+    worker.post(slot, to.serial(), Envelope::message_in(cell, to.serial(), message));
+    Ok(())
+}
+
 /// Sends a message to a task of the scheduler with this tag, if this is one of its workers and the task is
 /// not marked, or room in its mailbox is held here ([`keep_room`]). The sender pays a reduction, and more if many messages wait at the receiver (`Slot::price`); if its slice
 /// is used up then, others have their turn.
@@ -309,7 +336,7 @@ pub fn send_message<M: Send + 'static>(tag: u32, to: TaskId, message: M) -> Resu
     if slot.is_marked() && !worker.take_room(to) {
         return Err(Unsent::Marked(message));
     }
-    worker.post(slot, to.serial(), Envelope::message_in(worker.cells.take(), message));
+    worker.post(slot, to.serial(), Envelope::message_in(worker.cells.take(), to.serial(), message));
     Ok(())
 }
 
@@ -326,9 +353,19 @@ pub enum Miss {
     Other,
 }
 
+/// Something received.
+#[derive(Debug)]
+pub enum Got<M> {
+    /// A message of the type asked for. It came first, had no tag, no signal had to be looked at before it, and nobody looks on: the usual case.
+    Message(M),
+    /// Whatever it is.
+    Envelope(Envelope),
+}
+
 /// The next thing to receive by the task `owner` of the scheduler with this tag, which must be the one that
 /// runs here. It pays a reduction, and waits until the deadline (nanoseconds; `u64::MAX`: none; 0: it does
-/// not wait). With `messages` it takes only a message, and says [`Miss::Other`] if something else comes first.
+/// not wait). With `messages` it takes only a message, and says [`Miss::Other`] if something else comes first. With `opened` it may give
+/// [`Got::Message`].
 ///
 /// # Errors
 ///
@@ -340,18 +377,29 @@ pub enum Miss {
 ///
 /// Inlined (`worker/run.rs`, `enter`, says why).
 #[inline(always)]
-pub fn receive(tag: u32, owner: TaskId, deadline: u64, messages: bool) -> Result<Envelope, Miss> {
+pub fn receive<M: Send + 'static>(
+    tag: u32,
+    owner: TaskId,
+    deadline: u64,
+    messages: bool,
+    opened: bool,
+) -> Result<Got<M>, Miss> {
     let Some(worker) = worker() else { return Err(Miss::Stranger) };
     let Some(slot) = worker.current() else { return Err(Miss::Stranger) };
-    if worker.tag != tag
-        || slot.serial() != owner.serial()
-        || worker.shared.slab.get(owner.index()).is_none_or(|own| !ptr::eq(own, slot))
-    {
+    if !worker.is_current(slot, tag, owner) {
         return Err(Miss::Stranger);
     }
-    reduce(1);
-    let entered = worker.custody.enter();
+    if !worker.pay_little(1) {
+        used_up();
+    }
     let task = worker.private(slot);
+    let quick = opened && worker.custody.enter_quickly();
+    if quick && let First::Plain(envelope) = task.pop_plain::<M>() {
+        worker.custody.leave();
+        // SAFETY: `pop_plain` has looked.
+        return Ok(Got::Message(unsafe { envelope.take_unchecked(worker) }));
+    }
+    let entered = quick || worker.custody.enter();
     let result = loop {
         if messages && !task.inner_is_empty() && !task.inner_starts_with_message() {
             break Err(Miss::Other);
@@ -365,7 +413,7 @@ pub fn receive(tag: u32, owner: TaskId, deadline: u64, messages: bool) -> Result
             if worker.observed {
                 worker.received(slot, &envelope);
             }
-            break Ok(envelope);
+            break Ok(Got::Envelope(envelope));
         }
         // An exit signal among what was looked at ends the task in `wait`.
         match worker.wait(State::Waiting, deadline) {
@@ -373,6 +421,11 @@ pub fn receive(tag: u32, owner: TaskId, deadline: u64, messages: bool) -> Result
             Wake::TimedOut if worker.has_input(task) => {}
             Wake::TimedOut => break Err(Miss::TimedOut),
             Wake::Ending => break Err(Miss::Ending),
+        }
+        if quick && let First::Plain(envelope) = task.pop_plain::<M>() {
+            worker.custody.leave();
+            // SAFETY: as above.
+            return Ok(Got::Message(unsafe { envelope.take_unchecked(worker) }));
         }
     };
     if entered {
@@ -389,20 +442,41 @@ pub fn queued(task: TaskId) -> u32 {
     slot.map_or(0, |slot| if slot.serial() == task.serial() { slot.queued() } else { 0 })
 }
 
-/// The next thing to receive, if there is one. Signals that came before it have acted; if one of them
-/// dooms the task, its stack unwinds from here.
+/// The next thing to receive by the task that runs, if there is one. Signals that came before it have acted; if one of them
+/// dooms the task, its stack unwinds from here. `opened`: as for [`receive`]; then `None` may come though there is something in this worker's
+/// inbox.
 #[inline(always)]
 #[must_use]
-pub fn next() -> Option<Envelope> {
-    let section = Section::enter()?;
-    let slot = section.task()?;
-    let envelope = section.worker.next(section.worker.private(slot));
+pub fn next<M: Send + 'static>(opened: bool) -> Option<Got<M>> {
+    let worker = worker()?;
+    let slot = worker.current()?;
+    let entered = if opened && worker.custody.enter_quickly() {
+        let first = worker.private(slot).pop_plain::<M>();
+        if let First::Plain(envelope) = first {
+            worker.custody.leave();
+            // SAFETY: `pop_plain` has looked.
+            return Some(Got::Message(unsafe { envelope.take_unchecked(worker) }));
+        }
+        if let First::Nothing = first {
+            // What has come from other workers wakes it again.
+            worker.custody.leave();
+            return None;
+        }
+        true
+    } else {
+        worker.custody.enter()
+    };
+    let envelope = worker.next(worker.private(slot));
     match &envelope {
-        None => section.worker.die_if_doomed(slot),
-        Some(envelope) if section.worker.observed => section.worker.received(slot, envelope),
+        // If it unwinds it has left the section.
+        None => worker.die_if_doomed(slot),
+        Some(envelope) if worker.observed => worker.received(slot, envelope),
         Some(_) => {}
     }
-    envelope
+    if entered {
+        worker.custody.leave();
+    }
+    envelope.map(Got::Envelope)
 }
 
 /// Where a search in the mailbox has come to. It holds as long as nothing else is received meanwhile.

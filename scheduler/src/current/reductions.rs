@@ -3,14 +3,20 @@
 use super::{Section, worker};
 use std::sync::atomic::Ordering;
 
-/// Pays reductions without giving up the turn.
+/// Pays reductions without giving up the turn. False: the slice is used up.
 #[inline(always)]
-pub fn pay(units: i32) {
-    if let Some(worker) = worker() {
-        // Relaxed, no read-modify-write: see the field.
-        let left = worker.reductions.load(Ordering::Relaxed).saturating_sub(units);
-        worker.reductions.store(left, Ordering::Relaxed);
-    }
+pub fn pay(units: i32) -> bool {
+    let Some(worker) = worker() else { return true };
+    // Relaxed, no read-modify-write: see the field. Not to the least number: see `Worker::pay_little`.
+    let left = worker.reductions.load(Ordering::Relaxed).saturating_sub(units).max(i32::MIN / 2);
+    worker.reductions.store(left, Ordering::Relaxed);
+    left >= 0
+}
+
+/// Pays for something received. The same, but cheaper.
+#[inline(always)]
+pub fn pay_one() -> bool {
+    worker().is_none_or(|worker| worker.pay_little(1))
 }
 
 /// Pays reductions; if the slice is used up, others have their turn. Without a task: nothing.
@@ -62,14 +68,15 @@ pub(crate) fn used_up() {
 }
 
 fn give_up_turn(voluntarily: bool) {
-    if let Some(section) = Section::enter()
-        && let Some(slot) = section.task()
-    {
-        let worker = section.worker;
-        // A kill that came from elsewhere is seen at the latest now.
-        worker.take_in(slot);
-        worker.yield_current(voluntarily);
-    }
+    let Some(section) = Section::enter() else { return };
+    let worker = section.worker;
+    let Some(slot) = section.task() else {
+        // Nobody's: see `Worker::pay_little`.
+        return worker.reductions.store(0, Ordering::Relaxed);
+    };
+    // A kill that came from elsewhere is seen at the latest now.
+    worker.take_in(slot);
+    worker.yield_current(voluntarily);
 }
 
 /// Runs `f` in one piece: the task does not give up its turn in it, is not unwound in it, and cannot wait.

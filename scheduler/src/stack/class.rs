@@ -1,4 +1,6 @@
 //! Sizes of stacks, and why one cannot be had.
+//!
+//! R1 to R6, in all files here, are the rules in the head of `stack.rs`; the indices of R2 are counted in each class.
 
 use super::pages::page_size;
 use std::{fmt, io};

@@ -1,4 +1,6 @@
 //! Address space and guard pages, as the system gives them.
+//!
+//! R1 to R6 are the rules in the head of `stack.rs`. The functions here know nothing of regions; who calls them keeps R1 to R4.
 
 use libc::{c_int, c_void};
 use std::{io, num::NonZeroUsize, ptr, sync::OnceLock};

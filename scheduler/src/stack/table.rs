@@ -1,4 +1,6 @@
 //! The chunks of a region as the signal handler sees them.
+//!
+//! R1 to R6 are the rules in the head of `stack.rs`.
 
 use super::{
     class::{CLASSES, StackClass, colour},

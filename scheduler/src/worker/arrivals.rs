@@ -195,6 +195,8 @@ impl Worker {
 
     /// Disposes of what has been kept.
     pub(super) fn dispose_of_late(&self) {
+        // Else all of it would be kept again, without end. Only the loop comes here, and nothing waits in the middle of rule 2.
+        debug_assert!(!self.only_mail.get());
         // SAFETY: `Worker` rule 1.
         while let Some((to, envelope)) = unsafe { self.arrivals.with(|arrivals| arrivals.late.pop_front()) } {
             self.dispose(to, envelope);

@@ -289,11 +289,9 @@ impl Worker {
         {
             let batch = self.take_movable(((len - load as usize) / 2).min(self.movable()).min(MOST));
             if !batch.tasks.is_empty() {
-                if let Some(other) = self.shared.worker(to) {
-                    // So that the next look, here or elsewhere, counts them in.
-                    other.public.load.store(load + batch.tasks.len() as u32, Ordering::Relaxed);
-                }
-                self.balance.next_level.set(now + PAUSE);
+                // Or it would be given more as an idle one (rule 4).
+                self.shared.idle.remove(to);
+                self.count_in(batch.tasks.len(), load, to);
                 self.give(batch, to);
             }
         }
@@ -321,7 +319,16 @@ impl Worker {
             self.shared.idle.insert(to);
             return;
         }
+        self.count_in(batch.tasks.len(), 0, to);
         self.give(batch, to);
+    }
+
+    /// So that the next look, here or elsewhere, finds so many more with that worker, which had `load`. It takes a while to begin with them.
+    fn count_in(&self, number: usize, load: u32, to: WorkerId) {
+        if let Some(other) = self.shared.worker(to) {
+            other.public.load.store(load + number as u32, Ordering::Relaxed);
+        }
+        self.balance.next_level.set(self.now.get() + PAUSE);
     }
 
     /// For a spare that is not needed any more: all that can move goes to its successor.

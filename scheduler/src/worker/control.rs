@@ -133,6 +133,7 @@ impl Worker {
                 };
                 for &index in &slots {
                     if let Some(slot) = self.shared.slab.get(index) {
+                        // No `depart`: they are free (`owner.rs`, rule 7).
                         slot.owner.give(to);
                     }
                 }
@@ -158,7 +159,10 @@ impl Worker {
                 self.stopping.set(true);
                 self.stop_tasks();
             }
-            Control::Halt => self.halt.set(true),
+            Control::Halt => {
+                self.halt.set(true);
+                self.base_wanted.set(true);
+            }
             Control::Retire(to) => {
                 self.retire_to.set(to);
                 self.attention.set(true);

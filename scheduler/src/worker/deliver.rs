@@ -12,7 +12,7 @@ use crate::{
     envelope::{Envelope, Kind},
     owner::Whose,
     remote_queue::Link,
-    slot::{BUNDLED, DOOMED, ENDING, POKED, Private, SIGNALLED, Slot, State, TIMED_OUT},
+    slot::{BUNDLED, CROWD, DOOMED, ENDING, POKED, Private, SIGNALLED, Slot, State, TIMED_OUT},
     task::{Handled, TaskId},
 };
 use std::{ptr::NonNull, sync::atomic::Ordering};
@@ -42,48 +42,89 @@ impl Worker {
                 self.deliver(self.private(slot), envelope);
             }
             Whose::Departing => self.put(self.private(slot), envelope),
-            Whose::Other(_) => self.hold_back(slot, id.serial(), envelope),
+            Whose::Other(owner) => self.hold_back(slot, id.serial(), envelope, owner),
         }
         Ok(())
     }
 
-    /// Sends a message to a live task, and pays for it (`current::send_message`). From user code.
+    /// Sends a message to a live task, and pays for it (`current::send_message`). From user code. The message bears its address already.
+    ///
+    /// What is not the usual case is in functions of its own that this one ends with, so that it needs no frame.
     #[inline(never)]
-    pub(crate) fn post(&self, slot: &Slot, serial: u64, mut envelope: Envelope) {
+    pub(crate) fn post(&self, slot: &Slot, serial: u64, envelope: Envelope) {
+        if !self.custody.enter_quickly() {
+            return self.post_slowly(slot, serial, envelope);
+        }
+        if slot.owner.look(self.id) != Whose::Mine || slot.remote.has_links() {
+            return self.post_elsewhere(slot, serial, envelope, true);
+        }
+        let task = self.private(slot);
         let price = slot.price();
-        envelope.address(serial);
+        let queued = task.push_uncounted(envelope);
+        if queued.is_multiple_of(CROWD) || task.state().listens() {
+            return self.post_rest(task, queued, price);
+        }
+        self.custody.leave();
+        self.pay_for_send(price);
+    }
+
+    /// What there is to do about a message that has just been appended.
+    #[inline(never)]
+    fn post_rest(&self, task: Private<'_>, queued: u32, price: i32) {
+        if queued.is_multiple_of(CROWD) {
+            task.count_crowd(queued);
+            self.look_at_queue(task, queued);
+        }
+        if task.state().listens() {
+            self.enqueue(task);
+        }
+        self.custody.leave();
+        self.pay_for_send(price);
+    }
+
+    #[inline(never)]
+    fn post_slowly(&self, slot: &Slot, serial: u64, envelope: Envelope) {
         let entered = self.custody.enter();
         if self.observed {
             self.sent(TaskId::new(self.shared.slab.index_of(slot), serial), &envelope);
         }
+        self.post_elsewhere(slot, serial, envelope, entered);
+    }
+
+    /// Wherever the task is.
+    #[inline(never)]
+    fn post_elsewhere(&self, slot: &Slot, serial: u64, envelope: Envelope, entered: bool) {
+        let price = slot.price();
         match slot.owner.look(self.id) {
-            Whose::Mine => {
-                let task = self.private(slot);
-                if slot.remote.has_links() {
-                    self.drain_remote(task, true);
-                }
-                task.push_message(envelope);
-                self.look_at_queue(task);
-                if matches!(task.state(), State::Idle | State::Waiting) {
-                    self.enqueue(task);
-                }
-            }
+            Whose::Other(owner) => self.hold_back(slot, serial, envelope, owner),
+            Whose::Mine => self.deliver(self.private(slot), envelope),
             Whose::Arriving => {
                 self.settle(slot);
                 self.deliver(self.private(slot), envelope);
             }
             Whose::Departing => self.put(self.private(slot), envelope),
-            Whose::Other(_) => self.hold_back(slot, serial, envelope),
         }
         if entered {
             self.custody.leave();
         }
-        // Relaxed, no read-modify-write: see the field.
-        let left = self.reductions.load(Ordering::Relaxed).saturating_sub(price);
-        self.reductions.store(left, Ordering::Relaxed);
-        if left < 0 {
+        self.pay_for_send(price);
+    }
+
+    #[inline(always)]
+    fn pay_for_send(&self, price: i32) {
+        if !self.pay_little(price) {
             crate::current::used_up();
         }
+    }
+
+    /// Pays at most some thousand reductions. False: the slice is used up.
+    #[inline(always)]
+    pub(crate) fn pay_little(&self, price: i32) -> bool {
+        // Relaxed, no read-modify-write: see the field. It does not wrap: `current::pay` leaves room below, and who finds the slice used up
+        // begins another one.
+        let left = self.reductions.load(Ordering::Relaxed).wrapping_sub(price);
+        self.reductions.store(left, Ordering::Relaxed);
+        left >= 0
     }
 
     /// What has arrived becomes ours (`owner.rs`, rule 2).
@@ -106,9 +147,9 @@ impl Worker {
     fn put(&self, task: Private<'_>, envelope: Envelope) {
         let kind = envelope.kind();
         if kind == Kind::Message {
-            task.push_message(envelope);
-            self.look_at_queue(task);
-            if matches!(task.state(), State::Idle | State::Waiting) {
+            let queued = task.push_message(envelope);
+            self.look_at_queue(task, queued);
+            if task.state().listens() {
                 self.enqueue(task);
             }
             return;
@@ -133,8 +174,7 @@ impl Worker {
 
     /// A message has come in: is this one too many?
     #[inline(always)]
-    fn look_at_queue(&self, task: Private<'_>) {
-        let queued = task.slot().queued();
+    fn look_at_queue(&self, task: Private<'_>, queued: u32) {
         if queued == self.alarm {
             self.shared.hooks.long_queue(self.task_id(task.slot()), queued);
         }
@@ -163,7 +203,7 @@ impl Worker {
                 if before < self.alarm && before + len >= self.alarm {
                     self.shared.hooks.long_queue(self.task_id(task.slot()), before + len);
                 }
-                if matches!(task.state(), State::Idle | State::Waiting) {
+                if task.state().listens() {
                     self.enqueue(task);
                 }
             }

@@ -57,6 +57,11 @@ impl Worker {
     }
 
     fn sleep(&self) {
+        // What destructors that ran between two slices hold (`rooms.rs`, rule 1).
+        self.settle_rooms();
+        if self.queue_len() > 0 {
+            return;
+        }
         // SAFETY: rule 1.
         let wakeup = unsafe { self.wheel.with(|wheel| wheel.next_wakeup()) };
         // One that retires gives nothing back here.

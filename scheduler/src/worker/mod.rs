@@ -46,6 +46,7 @@ use crate::{
     carrier::{Carrier, CarrierBox},
     choice::Scripted,
     clock::Random,
+    config::Config,
     custody::Custody,
     depot::Cache,
     driver::Poller,
@@ -59,8 +60,8 @@ use crate::{
     parker::Parker,
     remote_queue::Link,
     run_queue::RunQueue,
-    scheduler::SharedRef,
-    slot::{Private, Slot, State},
+    shared::SharedRef,
+    slot::{CROWD, Private, Slot, State},
     stack::Stack,
     stopwatch::{self, Stopwatch},
     task::{Seen, TaskId},
@@ -160,6 +161,8 @@ pub(crate) struct Worker {
     stopwatch: Stopwatch,
     turn: Cell<u32>,
     halt: Cell<bool>,
+    /// A carrier goes back to the base loop: to halt, to look at the poller, or to give carriers back.
+    pub(crate) base_wanted: Cell<bool>,
     /// A rescuer has custody.
     pub(crate) rescued: Cell<bool>,
     /// A spare that is not needed any more gives its tasks to this worker; 0: it is needed.
@@ -177,7 +180,7 @@ pub(crate) struct Worker {
     pub(crate) poller: OnceLock<Arc<dyn Poller>>,
     /// When a busy worker looks at it next.
     pub(crate) next_poll: Cell<u64>,
-    /// A carrier goes back to the base loop for that.
+    /// In the base loop.
     pub(crate) poll_wanted: Cell<bool>,
     /// Events are being handed out.
     pub(crate) dispatching: Cell<bool>,
@@ -192,6 +195,11 @@ pub(crate) struct Worker {
 unsafe impl Sync for Worker {}
 // SAFETY: it is made on one thread and used by another; carriers come into being on the latter.
 unsafe impl Send for Worker {}
+
+/// Does somebody look at each message, or at the length of each queue? (At a multiple of [`CROWD`] that is done in passing.)
+fn is_watched(config: &Config) -> bool {
+    config.observed || !config.queue_alarm.is_multiple_of(CROWD)
+}
 
 /// Why a carrier comes back to the base loop.
 #[derive(Clone, Copy, Debug)]
@@ -223,7 +231,7 @@ impl Worker {
             control: Slot::new(id),
             reductions: AtomicI32::new(0),
             slices: AtomicU32::new(0),
-            custody: Custody::new(),
+            custody: Custody::new(is_watched(&shared.config)),
             cells: Cache::new(),
             metrics: Metrics::default(),
             thread: ThreadClock::default(),
@@ -255,6 +263,7 @@ impl Worker {
             stopwatch: Stopwatch::new(!shared.systematic),
             turn: Cell::new(0),
             halt: Cell::new(false),
+            base_wanted: Cell::new(false),
             rescued: Cell::new(false),
             retire_to: Cell::new(0),
             stopping: Cell::new(false),
@@ -279,6 +288,12 @@ impl Worker {
     pub(crate) fn current(&self) -> Option<&Slot> {
         // SAFETY: set by `begin_slice` to a slot of our slab, which lives as long as `shared`.
         unsafe { self.current.get().as_ref() }
+    }
+
+    /// Is the task that runs here, in this slot, that one of the scheduler with this tag?
+    #[inline(always)]
+    pub(crate) fn is_current(&self, slot: &Slot, tag: u32, task: TaskId) -> bool {
+        self.tag == tag && slot.serial() == task.serial() && self.shared.slab.index_of(slot) == task.index()
     }
 
     /// The task that hooks are called for.
@@ -365,6 +380,9 @@ impl Worker {
 
     pub(crate) fn look_at_clock(&self) {
         self.read_clock();
+        if self.wants_to_trim() {
+            self.base_wanted.set(true);
+        }
         self.turn_wheel();
     }
 

@@ -1,7 +1,7 @@
 //! What a worker holds back for tasks of other workers.
 //!
-//! A run of envelopes for one task is gathered (a long one becomes a bundle, `bundle.rs`), and the runs for some tasks, in a mailbag for the
-//! worker that owns them all; if it turns out that they have several owners, they are dealt out into one for each. What is for a task on the move goes
+//! Envelopes for some tasks are gathered in a mailbag for the worker that owns them all (of a long run for one task all but the first become a
+//! bundle, `bundle.rs`); if it turns out that they have several owners, they are dealt out into one for each. What is for a task on the move goes
 //! into its remote queue, and its token to the owner's inbox.
 //!
 //! 1. The outbox is flushed at the end of a slice that was long (by reductions, and by the clock), after [`OLD`] others, when there is nothing to
@@ -23,8 +23,8 @@ use crate::{
 };
 use std::{mem, ptr};
 
-/// Fewer envelopes go as they are. Guess: a bundle costs the receiver two more cache misses.
-const SHORT: usize = 4;
+/// So many envelopes of a run go as they are. Guess: a bundle costs the receiver two more cache misses.
+const SHORT: usize = 3;
 /// Envelopes in the mailbag from which on it goes. Guess: the lines of their slots are in the nearest cache still.
 const ENOUGH: usize = 32;
 
@@ -34,43 +34,76 @@ const OLD: u32 = 16;
 
 /// What is held back (rule 1).
 pub(crate) struct Outbox {
-    /// The task of the run that is being gathered.
-    to: *const Slot,
-    envelopes: Box<Bundle>,
-    /// The runs before it.
-    mailbag: Box<Mailbag>,
-    /// Empty ones.
-    pub(super) stock: OwnStock<Bundle>,
+    /// Envelopes in all.
+    held: u32,
     /// Slices that have ended since the first one of all this was held back.
     slices: u32,
+    /// The task of the latest run, and how long it is.
+    to: *const Slot,
+    run: usize,
+    mailbag: Box<Mailbag>,
+    /// The rest of a run that is not short.
+    bundle: Box<Bundle>,
+    /// Empty ones.
+    pub(super) stock: OwnStock<Bundle>,
 }
 
 impl Outbox {
     pub(super) fn new() -> Self {
         Outbox {
-            to: ptr::null(),
-            envelopes: Bundle::new(),
-            mailbag: Mailbag::new(),
-            stock: OwnStock::new(),
+            held: 0,
             slices: 0,
+            to: ptr::null(),
+            run: 0,
+            mailbag: Mailbag::new(),
+            bundle: Bundle::new(),
+            stock: OwnStock::new(),
         }
     }
 
     #[inline(always)]
     fn is_empty(&self) -> bool {
-        // A run is closed when another one is begun, or when all goes.
-        self.envelopes.len() == 0
+        self.held == 0
     }
 
-    /// The run that is being gathered is complete.
+    /// Takes an envelope in. True: it is time to flush.
+    #[inline(always)]
+    fn hold(&mut self, slot: &Slot, serial: u64, envelope: Envelope, stock: &Stock<Bundle>) -> bool {
+        if !ptr::eq(self.to, slot) {
+            if self.run > SHORT {
+                self.close_run(stock);
+            }
+            (self.to, self.run) = (slot, 0);
+        }
+        self.held += 1;
+        self.run += 1;
+        if self.run <= SHORT {
+            self.mailbag.push(slot, envelope);
+            self.mailbag.len() >= ENOUGH
+        } else {
+            self.bundle.push(envelope, serial);
+            self.bundle.len() >= BUNDLE
+        }
+    }
+
+    /// The latest run is complete.
+    #[inline(never)]
     fn close_run(&mut self, stock: &Stock<Bundle>) {
-        if self.envelopes.len() < SHORT {
-            self.envelopes.drain().for_each(|envelope| self.mailbag.push(self.to, envelope));
+        if self.bundle.len() <= SHORT {
+            self.bundle.drain().for_each(|envelope| self.mailbag.push(self.to, envelope));
         } else {
             let empty = self.stock.take(stock, Bundle::new);
-            self.mailbag.push(self.to, Envelope::event(mem::replace(&mut self.envelopes, empty)));
+            self.mailbag.push(self.to, Envelope::event(mem::replace(&mut self.bundle, empty)));
         }
-        self.to = ptr::null();
+    }
+
+    /// Takes all out.
+    fn empty(&mut self, stock: &Stock<Bundle>, empty: Box<Mailbag>) -> Box<Mailbag> {
+        if self.run > SHORT {
+            self.close_run(stock);
+        }
+        (self.held, self.slices, self.to, self.run) = (0, 0, ptr::null(), 0);
+        mem::replace(&mut self.mailbag, empty)
     }
 }
 
@@ -83,29 +116,15 @@ fn common_owner(mailbag: &Mailbag) -> Option<WorkerId> {
 }
 
 impl Worker {
-    /// Into the outbox.
-    pub(super) fn hold_back(&self, slot: &Slot, serial: u64, envelope: Envelope) {
+    /// Into the outbox: for a task of worker `owner`, or of one that it has been given to.
+    #[inline]
+    pub(super) fn hold_back(&self, slot: &Slot, serial: u64, envelope: Envelope, owner: WorkerId) {
         self.metrics.remote.add(1);
-        let urgent = envelope.kind() != Kind::Message || self.shared.idle.contains(slot.owner.id());
+        let urgent = envelope.kind() != Kind::Message || self.shared.idle.contains(owner);
         // SAFETY: `Worker` rule 1.
-        let full = unsafe {
-            self.outbox.with(|outbox| {
-                if outbox.is_empty() {
-                    outbox.slices = 0;
-                }
-                if !ptr::eq(outbox.to, slot) {
-                    if !outbox.is_empty() {
-                        outbox.close_run(&self.shared.bundles);
-                    }
-                    outbox.to = slot;
-                }
-                outbox.envelopes.push(envelope, serial);
-                outbox.envelopes.len() >= BUNDLE || outbox.mailbag.len() >= ENOUGH
-            })
-        };
+        let full =
+            unsafe { self.outbox.with(|outbox| outbox.hold(slot, serial, envelope, &self.shared.bundles)) };
         if full || urgent {
-            // `rooms.rs`, rule 1.
-            self.settle_rooms_early();
             self.flush();
         }
     }
@@ -113,10 +132,15 @@ impl Worker {
     /// Pushes what is held back (rule 1).
     #[inline(always)]
     pub(crate) fn flush(&self) {
-        // SAFETY: `Worker` rule 1.
-        if unsafe { self.outbox.with(|outbox| !outbox.is_empty()) } {
+        if self.holds_back() {
             self.flush_now();
         }
+    }
+
+    #[inline(always)]
+    fn holds_back(&self) -> bool {
+        // SAFETY: `Worker` rule 1.
+        unsafe { self.outbox.with(|outbox| !outbox.is_empty()) }
     }
 
     /// A short slice has ended (rule 1).
@@ -125,8 +149,10 @@ impl Worker {
         // SAFETY: `Worker` rule 1.
         let old = unsafe {
             self.outbox.with(|outbox| {
-                outbox.slices += 1;
-                outbox.slices >= OLD && !outbox.is_empty()
+                !outbox.is_empty() && {
+                    outbox.slices += 1;
+                    outbox.slices >= OLD
+                }
             })
         };
         if old {
@@ -136,14 +162,14 @@ impl Worker {
 
     #[inline(never)]
     fn flush_now(&self) {
+        // `rooms.rs`, rule 1. Before the flush begins: lenders send signals, and those flush on their own.
+        self.settle_rooms_early();
+        if !self.holds_back() {
+            return;
+        }
         let empty = self.empty_mailbag();
         // SAFETY: `Worker` rule 1.
-        let mailbag = unsafe {
-            self.outbox.with(|outbox| {
-                outbox.close_run(&self.shared.bundles);
-                mem::replace(&mut outbox.mailbag, empty)
-            })
-        };
+        let mailbag = unsafe { self.outbox.with(|outbox| outbox.empty(&self.shared.bundles, empty)) };
         self.flushing.begin();
         match common_owner(&mailbag) {
             Some(owner) => self.push_mailbag(mailbag, owner),

@@ -3,8 +3,10 @@
 //! One number for each mailbox: what the task that runs has claimed and not used yet, and what it has taken out of
 //! its own and not given back. A send takes one from it, a receive puts one to it.
 //!
-//! 1. When the slice ends all is given back; and before what it has sent leaves for another worker. So who hears of a message
-//!    that was received, or of sends that will not come, finds the room.
+//! 1. All is given back when the slice ends, and before the worker sleeps; and in the middle of a slice each time before what is held back
+//!    leaves for other workers ([`Worker::flush`], also where it is asked for by a spawn or by a task that has arrived). So who hears of a
+//!    message that was received, or of sends that will not come, finds the room. A rescuer that flushes calls no lenders: then
+//!    room is held until the slice that it interrupts goes on and flushes, or ends.
 //! 2. At most a *share* is held for a mailbox ([`Lender::share`]). What is above goes back at once.
 //! 3. The first claim of a slice is for one message, and the next ones for twice as many each. So a slice that sends one
 //!    message has nothing to give back.
@@ -167,26 +169,6 @@ impl Rooms {
         None
     }
 
-    /// The lender comes back to its place; or not, if the place has a new one.
-    fn restore(
-        &mut self,
-        at: usize,
-        task: TaskId,
-        lender: Arc<dyn Lender>,
-        owed: bool,
-    ) -> Option<Arc<dyn Lender>> {
-        let place = &mut self.places[at];
-        if place.task != task {
-            return Some(lender);
-        }
-        let spare = place.lender.replace(lender);
-        if owed {
-            place.owed = true;
-            self.open(at);
-        }
-        spare
-    }
-
     #[inline(always)]
     fn open(&mut self, at: usize) {
         let place = &mut self.places[at];
@@ -208,6 +190,7 @@ impl Rooms {
         self.due(at)
     }
 
+    /// The lender of a task comes into its place, or comes back. What was there is not needed any more.
     fn keep(
         &mut self,
         at: usize,
@@ -215,13 +198,18 @@ impl Rooms {
         lender: Arc<dyn Lender>,
         owed: bool,
     ) -> Option<Arc<dyn Lender>> {
-        let before = if self.places[at].task == task {
-            None
-        } else {
-            let empty = Place { task, share: lender.share(), ..Place::empty() };
-            mem::replace(&mut self.places[at], empty).lender
-        };
-        self.restore(at, task, lender, owed).or(before)
+        let mut before = None;
+        if self.places[at].task != task {
+            let its = Place { task, share: lender.share(), ..Place::empty() };
+            before = mem::replace(&mut self.places[at], its).lender;
+        }
+        let place = &mut self.places[at];
+        let same = place.lender.replace(lender);
+        if owed {
+            place.owed = true;
+            self.open(at);
+        }
+        same.or(before)
     }
 }
 
@@ -328,8 +316,12 @@ impl Worker {
     fn give_back(&self, due: Due, rest: bool) {
         let Due { at, task, lender, messages } = due;
         let owed = lender.give_back(messages, rest) && !rest;
+        let put = |rooms: &mut Rooms| {
+            // Another task may have the place by now.
+            if rooms.places[at].task == task { rooms.keep(at, task, lender, owed) } else { Some(lender) }
+        };
         // SAFETY: `Worker` rule 1.
-        let spare = unsafe { self.rooms.with(|rooms| rooms.restore(at, task, lender, owed)) };
+        let spare = unsafe { self.rooms.with(put) };
         if spare.is_some() {
             self.drop_outside(spare);
         }

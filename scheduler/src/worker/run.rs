@@ -27,6 +27,7 @@ impl Worker {
         self.thread.register();
         let mut next: *const Slot = ptr::null();
         loop {
+            self.base_wanted.set(self.halt.get());
             self.poll_if_wanted();
             self.trim_if_due();
             // SAFETY: slots live as long as `shared`.
@@ -51,6 +52,7 @@ impl Worker {
     pub(crate) fn run_until(&self, done: &dyn Fn() -> bool) -> bool {
         let mut next: *const Slot = ptr::null();
         loop {
+            self.base_wanted.set(false);
             self.trim_if_due();
             if done() {
                 // SAFETY: slots live as long as `shared`.
@@ -120,13 +122,13 @@ impl Worker {
             current::with_worker(|worker| {
                 loop {
                     worker.run_current();
-                    if worker.halt.get() || worker.poll_wanted.get() || worker.wants_to_trim() {
+                    if worker.base_wanted.get() {
                         worker.parting.set(Parting::Free(ptr::null()));
                         break;
                     }
                     match worker.find() {
                         // In systematic mode the base loop looks between any two slices whether it is done.
-                        Some(slot) if worker.fits_here(slot) && !worker.shared.systematic => {
+                        Some(slot) if worker.fits_here(slot) => {
                             worker.begin_slice(slot);
                         }
                         found => {
@@ -151,7 +153,10 @@ impl Worker {
     fn fits_here(&self, slot: &Slot) -> bool {
         let task = self.private(slot);
         // SAFETY: the carrier that runs, which lives until `finish`.
-        task.carrier().is_null() && unsafe { &*self.carrier.get() }.class() == task.class()
+        task.carrier().is_null()
+            && unsafe { &*self.carrier.get() }.class() == task.class()
+            // In systematic mode it is set for good.
+            && !(self.attention.get() && self.shared.systematic)
     }
 
     #[inline(always)]
@@ -274,7 +279,23 @@ impl Worker {
             // SAFETY: slots live as long as `shared`.
             let slot = unsafe { &*entry? };
             if self.is_ready(slot) {
+                self.look_ahead();
                 return Some(slot);
+            }
+        }
+    }
+
+    /// Asks for what the next slices will touch, while this one runs: of the next task all, of one behind it its record, which leads to the
+    /// rest.
+    #[inline(always)]
+    fn look_ahead(&self) {
+        // SAFETY: rule 1.
+        let (next, behind) = unsafe { self.queue.with(|queue| queue.upcoming()) };
+        // SAFETY: slots live as long as `shared`.
+        if let Some(next) = unsafe { next.as_ref() } {
+            self.private(next).prefetch();
+            if !behind.is_null() {
+                Slot::prefetch(behind);
             }
         }
     }

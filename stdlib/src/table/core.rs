@@ -4,7 +4,7 @@ use super::{
     Access, SharedTable, TableError,
     store::{Part, Store},
 };
-use engset_runtime::{Pid, Resource, ResourceRef, hold, let_go, try_self_pid, uninterrupted};
+use engset_runtime::{Address, Pid, Resource, ResourceRef, hold, let_go, try_self_pid, uninterrupted};
 use hashbrown::HashMap;
 use std::{
     any::Any,
@@ -20,6 +20,15 @@ type Tell<K, V, P> = Box<dyn FnOnce(SharedTable<K, V, P>, Pid) + Send>;
 pub(super) struct Heir<K, V, P> {
     pub(super) pid: Pid,
     pub(super) tell: Tell<K, V, P>,
+}
+
+impl<K, V, P> Heir<K, V, P> {
+    pub(super) fn new<M: Send + 'static>(
+        heir: Address<M>,
+        into: impl FnOnce(SharedTable<K, V, P>, Pid) -> M + Send + 'static,
+    ) -> Self {
+        Heir { pid: heir.pid(), tell: Box::new(move |table, from| heir.send(into(table, from))) }
+    }
 }
 
 struct Ownership<K, V, P> {

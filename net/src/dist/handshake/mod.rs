@@ -20,240 +20,37 @@
 //!   [`TIME`].
 //! * Two nodes that dial each other at once: the attempt of the greater name wins ([`simultaneous`]).
 
-use super::{
-    packet::{self, PacketError},
-    secret::Secret,
-};
-use serde::{Deserialize, Serialize};
+mod error;
+mod message;
+
+pub use error::{HandshakeError, Refusal};
+pub use message::{Identity, Limits, MAGIC, MAX_MESSAGE, MAX_NAME, TIME, VERSIONS, feature};
+
+use super::{packet, secret::Secret};
+use message::{Challenge, Hello, MessageKind, decode};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
-use std::{fmt, mem, time::Duration};
+use std::{mem, time::Duration};
 
-/// The first bytes of each direction.
-pub const MAGIC: [u8; 4] = *b"EGS\x01";
-/// Bytes that a message may have.
-pub const MAX_MESSAGE: usize = 1024;
-/// How long all of it may take.
-pub const TIME: Duration = Duration::from_secs(5);
-/// Versions of the protocol that this implementation speaks.
-pub const VERSIONS: (u16, u16) = (1, 1);
-/// Bytes that a name may have.
-pub const MAX_NAME: usize = 255;
-
-/// Features that both sides may have.
-pub mod feature {
-    /// Packets may be compressed (LZ4).
-    pub const LZ4: u64 = 1;
-    /// The node is a hidden one: its connections do not count when nodes tell each other whom they know. (One side suffices.)
-    pub const HIDDEN: u64 = 2;
-}
-
-/// What a node says of its limits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
-    /// The largest packet that it takes, in bytes.
-    pub max_packet: u64,
-    /// Bytes of packets that may be under way to it without its word that they were taken.
-    pub window: u32,
-    /// How often it will send a heartbeat, in milliseconds.
-    pub heartbeat: u32,
-}
-
-/// What a node says of itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
-    /// The cluster that it belongs to.
-    pub cluster: String,
-    /// Its name, unique in the cluster.
-    pub name: String,
-    /// Its incarnation: greater than that of any node that had the name before.
-    pub creation: u64,
-    /// What it can do ([`feature`]).
-    pub features: u64,
-    /// See [`Limits`].
-    pub limits: Limits,
-}
-
-impl Identity {
-    fn check(&self) -> Result<(), HandshakeError> {
-        let name = &self.name;
-        if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
-            return Err(HandshakeError::BadName { name: name.escape_debug().to_string() });
-        }
-        let Limits { max_packet, window, heartbeat } = self.limits;
-        let least = 2 * super::frame::MAX_PAYLOAD as u32;
-        if max_packet < 1024 || window < least || !(10..=60_000).contains(&heartbeat) {
-            return Err(HandshakeError::BadLimits { limits: self.limits });
-        }
-        Ok(())
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-struct Hello {
-    versions: (u16, u16),
-    identity: Identity,
+/// One side of a handshake.
+#[derive(Debug)]
+pub struct Handshake {
+    own: Identity,
+    secret: Secret,
     nonce: [u8; 32],
-}
-
-#[derive(Serialize, Deserialize)]
-struct Challenge {
+    dialled: Option<String>,
+    state: State,
     version: u16,
-    identity: Identity,
-    nonce: [u8; 32],
+    deadline: Duration,
+    /// The other's magic has come.
+    magic: bool,
+    /// Ours has gone out.
+    greeted: bool,
+    /// A message that is not complete.
+    partial: Vec<u8>,
+    transcript: Sha256,
+    out: Vec<u8>,
 }
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-enum MessageKind {
-    Hello = 1,
-    Challenge = 2,
-    Auth = 3,
-    Alive = 4,
-    Confirm = 5,
-    Welcome = 6,
-    Refused = 7,
-}
-
-/// Why a node does not want the connection.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// No version is common to both.
-    Incompatible {
-        /// What it speaks.
-        versions: (u16, u16),
-    },
-    /// It belongs to another cluster.
-    WrongCluster,
-    /// The proof is wrong: another secret.
-    NotAllowed,
-    /// The other has the same name.
-    SameName,
-    /// It is dialling too, and its own attempt wins.
-    Simultaneous,
-    /// It knows a later incarnation of the name.
-    Stale,
-    /// The other has a connection already, and meant to keep it.
-    Kept,
-    /// It is shutting down, or has as many connections as it may.
-    Unavailable,
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Refusal::Incompatible { versions: (min, max) } => {
-                write!(f, "it speaks versions {min} to {max} of the protocol")
-            }
-            Refusal::WrongCluster => f.write_str("it belongs to another cluster"),
-            Refusal::NotAllowed => f.write_str("the secrets differ"),
-            Refusal::SameName => f.write_str("both have the same name"),
-            Refusal::Simultaneous => f.write_str("both dial, and its own attempt wins"),
-            Refusal::Stale => f.write_str("it knows a later incarnation of this name"),
-            Refusal::Kept => f.write_str("there is a connection already"),
-            Refusal::Unavailable => f.write_str("it takes no connections now"),
-        }
-    }
-}
-
-/// Why there is no connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum HandshakeError {
-    /// The first bytes are of something else (a web browser, TLS, …).
-    BadMagic {
-        /// They.
-        bytes: Vec<u8>,
-    },
-    /// A message is empty, or longer than [`MAX_MESSAGE`].
-    BadLength {
-        /// What it says.
-        len: usize,
-    },
-    /// A message that does not belong here.
-    Unexpected {
-        /// Its kind, as a number.
-        kind: u8,
-    },
-    /// A message that cannot be read.
-    Malformed(PacketError),
-    /// A name that no node may have.
-    BadName {
-        /// It.
-        name: String,
-    },
-    /// Limits that nobody can work with.
-    BadLimits {
-        /// They.
-        limits: Limits,
-    },
-    /// Another node than the one that was dialled.
-    WrongNode {
-        /// Who was meant.
-        dialled: String,
-        /// Who it is.
-        found: String,
-    },
-    /// No version is common to both.
-    Incompatible {
-        /// What the other speaks.
-        versions: (u16, u16),
-    },
-    /// The other belongs to this cluster.
-    WrongCluster {
-        /// Its name.
-        cluster: String,
-    },
-    /// Both have the same name.
-    SameName,
-    /// The other does not know the secret.
-    WrongSecret,
-    /// The other has refused.
-    Refused(Refusal),
-    /// This side has refused.
-    Declined(Refusal),
-    /// It took longer than [`TIME`].
-    TooSlow,
-}
-
-impl fmt::Display for HandshakeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            HandshakeError::BadMagic { bytes } => {
-                write!(f, "this is no node: it begins with \"{}\"", bytes.escape_ascii())
-            }
-            HandshakeError::BadLength { len } => {
-                write!(f, "a message of {len} bytes in the handshake, {MAX_MESSAGE} is the most")
-            }
-            HandshakeError::Unexpected { kind } => {
-                write!(f, "an unexpected message of kind {kind} in the handshake")
-            }
-            HandshakeError::Malformed(error) => write!(f, "a malformed message in the handshake: {error}"),
-            HandshakeError::BadName { name } => write!(f, "\"{name}\" is no name for a node"),
-            HandshakeError::BadLimits { limits } => write!(f, "impossible limits: {limits:?}"),
-            HandshakeError::WrongNode { dialled, found } => {
-                write!(f, "{dialled} was dialled, and {found} answers")
-            }
-            HandshakeError::Incompatible { versions: (min, max) } => {
-                write!(
-                    f,
-                    "the other speaks versions {min} to {max} of the protocol, this one {} to {}",
-                    VERSIONS.0, VERSIONS.1
-                )
-            }
-            HandshakeError::WrongCluster { cluster } => {
-                write!(f, "the other belongs to the cluster \"{cluster}\"")
-            }
-            HandshakeError::SameName => f.write_str("the other has this node's own name"),
-            HandshakeError::WrongSecret => f.write_str("the other does not know the secret"),
-            HandshakeError::Refused(refusal) => write!(f, "the other has refused: {refusal}"),
-            HandshakeError::Declined(refusal) => write!(f, "this node has refused: {refusal}"),
-            HandshakeError::TooSlow => write!(f, "the handshake took longer than {TIME:?}"),
-        }
-    }
-}
-
-impl std::error::Error for HandshakeError {}
 
 /// What a finished handshake has agreed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -319,26 +116,6 @@ enum State {
 
 const DIALS: &[u8] = b"engset dist v1: who dials";
 const LISTENS: &[u8] = b"engset dist v1: who listens";
-
-/// One side of a handshake.
-#[derive(Debug)]
-pub struct Handshake {
-    own: Identity,
-    secret: Secret,
-    nonce: [u8; 32],
-    dialled: Option<String>,
-    state: State,
-    version: u16,
-    deadline: Duration,
-    /// The other's magic has come.
-    magic: bool,
-    /// Ours has gone out.
-    greeted: bool,
-    /// A message that is not complete.
-    partial: Vec<u8>,
-    transcript: Sha256,
-    out: Vec<u8>,
-}
 
 impl Handshake {
     /// The side that dials. `dialled`: who is expected to answer, if it is known.
@@ -641,8 +418,4 @@ impl Handshake {
         }
         self.out.extend_from_slice(&message);
     }
-}
-
-fn decode<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, HandshakeError> {
-    packet::decode(body).map_err(HandshakeError::Malformed)
 }
