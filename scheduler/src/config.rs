@@ -29,7 +29,8 @@ pub struct Config {
     pub blocking_threads: usize,
     /// How long a blocking thread without work stays. Default 10 s.
     pub blocking_keep: Duration,
-    /// Messages in a mailbox at which [`crate::Hooks::long_queue`] is called; 0: never. Default 0.
+    /// Messages in a mailbox at which [`crate::Hooks::long_queue`] is called; 0: never. Default 0. With one that is no multiple of 64 each
+    /// send looks at the length.
     pub queue_alarm: u32,
     /// Systematic mode: one thread, virtual time, choices from this seed. Default: off.
     pub seed: Option<u64>,

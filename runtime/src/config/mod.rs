@@ -193,7 +193,7 @@ impl Config {
         spin(time: Duration) => "spin_us", scheduler.spin;
         /// The most threads for [`blocking`](crate::blocking).
         blocking_threads(count: usize) => "blocking_threads", scheduler.blocking_threads;
-        /// Messages in a mailbox at which it is reported; 0: never.
+        /// Messages in a mailbox at which it is reported; 0: never. With a multiple of 64 sends are as fast as without.
         mailbox_alarm(messages: u32) => "mailbox_alarm", scheduler.queue_alarm;
         /// How long a shutdown waits without a process ending.
         shutdown(time: Duration) => "shutdown_ms", shutdown;
