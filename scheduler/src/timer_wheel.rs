@@ -41,11 +41,13 @@
 //! 8. A list without a live mention is empty; others have at most [`STALE`] stale mentions for a live one, and a few. So
 //!    they take memory in proportion to the timers that are set, and to remove them costs a constant for each cancelling.
 
+mod entry;
 mod mentions;
 #[cfg(test)]
 mod tests;
 
 use crate::blocks::Blocks;
+use entry::{Entry, When};
 use mentions::{Mentions, Store};
 use std::fmt;
 
@@ -82,52 +84,6 @@ pub(crate) struct TimerKey {
     pub(crate) index: u32,
     /// Which use of that entry.
     pub(crate) generation: u32,
-}
-
-/// A timer, or a free place for one.
-struct Entry<T> {
-    when: When,
-    /// The next of the free list.
-    next: u32,
-    generation: u32,
-    value: Option<T>,
-}
-
-impl<T> Entry<T> {
-    /// Its value was taken out: it goes to the free list. Its mention, if there is one, is stale from here on.
-    #[inline(always)]
-    fn free(&mut self, index: u32, list: &mut u32) {
-        self.generation += 1;
-        // The last freed is used next, as it is in the cache. This makes the generations of an entry go
-        // fast: in a busy worker 2^32 of them may be a matter of hours.
-        if self.generation != USED_UP {
-            self.next = *list;
-            *list = index;
-        }
-    }
-}
-
-/// A deadline, and the list that its entry is in. That follows from invariant 2, but is cheaper to keep than to work out.
-#[derive(Clone, Copy)]
-struct When(u64);
-
-impl When {
-    const LIST_BITS: u32 = (LEVELS * SLOTS).next_power_of_two().ilog2();
-
-    #[inline(always)]
-    fn deadline(self) -> u64 {
-        self.0 >> Self::LIST_BITS
-    }
-
-    #[inline(always)]
-    fn list(self) -> usize {
-        (self.0 & ((1 << Self::LIST_BITS) - 1)) as usize
-    }
-
-    #[inline(always)]
-    fn new(deadline: u64, list: usize) -> Self {
-        When(deadline << Self::LIST_BITS | list as u64)
-    }
 }
 
 /// In the order of insertion.
