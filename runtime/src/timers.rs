@@ -13,7 +13,10 @@ use crate::{
     reductions::price,
     send,
 };
-use engset_scheduler::{Envelope, TimerHandle, current};
+use engset_scheduler::{
+    Envelope, TimerHandle,
+    current::{self, NotOwn},
+};
 use std::{fmt, time::Duration};
 
 /// A timer that has been set. It can be cancelled and read, from its node.
@@ -30,6 +33,7 @@ impl Timer {
     /// # Signals
     ///
     /// If the timer was set on another worker, this waits for it; an exit signal may end the process.
+    #[inline]
     pub fn cancel(self) -> Option<Duration> {
         self.ask(true)
     }
@@ -44,15 +48,27 @@ impl Timer {
         self.ask(false)
     }
 
+    #[inline(always)]
     fn ask(self, cancel: bool) -> Option<Duration> {
-        let left = if current::tag() == Some(self.node.number()) && current::task().is_some() {
+        let left = match current::own_timer(self.handle, self.node.number(), cancel) {
+            Ok(left) => {
+                current::reduce(price::OTHER);
+                left
+            }
+            Err(NotOwn) => self.ask_elsewhere(cancel),
+        };
+        left.map(Duration::from_nanos)
+    }
+
+    #[inline(never)]
+    fn ask_elsewhere(self, cancel: bool) -> Option<u64> {
+        if current::tag() == Some(self.node.number()) && current::task().is_some() {
             let left = current::timer(self.handle, cancel, fresh_tag());
             current::reduce(price::OTHER);
             left
         } else {
             node::scheduler_of(self.node)?.timer_from_outside(self.handle, cancel)
-        };
-        left.map(Duration::from_nanos)
+        }
     }
 }
 
@@ -83,8 +99,13 @@ impl fmt::Debug for TimerRef {
 /// # Panics
 ///
 /// Outside of a process.
+#[inline]
 pub fn send_after<M: Send + 'static>(after: Duration, to: Address<M>, message: M) -> Timer {
-    send_at(Duration::from_nanos(add(current::soon(), after)), to, message)
+    let (nanos, node) = (add(0, after), to.pid().node());
+    match current::send_message_after(nanos, node.number(), to.pid().task(), message) {
+        Ok(handle) => paid(Timer { node, handle }),
+        Err(message) => send_by_job(current::soon().saturating_add(nanos), to, message),
+    }
 }
 
 /// Sends a message at a time of [`now`](crate::now)'s clock.
@@ -92,21 +113,25 @@ pub fn send_after<M: Send + 'static>(after: Duration, to: Address<M>, message: M
 /// # Panics
 ///
 /// Outside of a process.
+#[inline]
 pub fn send_at<M: Send + 'static>(at: Duration, to: Address<M>, message: M) -> Timer {
+    let (at, node) = (add(0, at), to.pid().node());
+    match current::send_message_at(at, node.number(), to.pid().task(), message) {
+        Ok(handle) => paid(Timer { node, handle }),
+        Err(message) => send_by_job(at, to, message),
+    }
+}
+
+/// To another node, or into a mailbox that may be full then.
+#[inline(never)]
+fn send_by_job<M: Send + 'static>(at: u64, to: Address<M>, message: M) -> Timer {
     let me = self_pid();
-    let at = add(0, at);
-    let handle = if to.pid().node() == me.node() && !send::is_marked(to.pid()) {
-        current::send_message_at(at, to.pid().task(), message)
-    } else {
-        // To another node, or into a mailbox that may be full then.
-        let job = move || {
-            if let Some(envelope) = bound::offer(to, message) {
-                drop(send::envelope(to.pid(), envelope));
-            }
-        };
-        current::run_at(at, Box::new(job))
+    let job = move || {
+        if let Some(envelope) = bound::offer(to, message) {
+            drop(send::envelope(to.pid(), envelope));
+        }
     };
-    set(me, handle)
+    set(me, current::run_at(at, Box::new(job)))
 }
 
 /// Sends copies of a message: the first after `period`, then one each `period`, as long as the receiver
@@ -143,11 +168,16 @@ pub fn start_timer(after: Duration) -> (Timer, TimerRef) {
 }
 
 fn set(me: Pid, handle: Option<TimerHandle>) -> Timer {
-    current::reduce(price::OTHER);
     match handle {
-        Some(handle) => Timer { node: me.node(), handle },
+        Some(handle) => paid(Timer { node: me.node(), handle }),
         None => unreachable!("a process runs on a worker"),
     }
+}
+
+#[inline(always)]
+fn paid(timer: Timer) -> Timer {
+    current::reduce(price::OTHER);
+    timer
 }
 
 /// Sends an exit signal after a time. See [`exit`](crate::exit).

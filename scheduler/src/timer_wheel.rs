@@ -41,12 +41,14 @@
 //! 8. A list without a live mention is empty; others have at most [`STALE`] stale mentions for a live one, and a few. So
 //!    they take memory in proportion to the timers that are set, and to remove them costs a constant for each cancelling.
 
+mod entry;
 mod mentions;
 #[cfg(test)]
 mod tests;
 
 use crate::blocks::Blocks;
-use mentions::{Mentions, Spare};
+use entry::{Entry, When};
+use mentions::{Mentions, Store};
 use std::fmt;
 
 /// Bits of a digit.
@@ -63,6 +65,8 @@ const NIL: u32 = u32::MAX;
 const USED_UP: u32 = u32::MAX;
 /// A slab of up to so many entries is kept, however empty.
 const SHRINK_MIN: usize = 4096;
+/// Timers that are not worth a [sweep](TimerWheel::is_crowded).
+const SWEEP_MIN: usize = 1024;
 /// Stale mentions for each live one that a list may have; and so many more.
 const STALE: usize = 15;
 const FEW: usize = 64;
@@ -80,38 +84,6 @@ pub(crate) struct TimerKey {
     pub(crate) index: u32,
     /// Which use of that entry.
     pub(crate) generation: u32,
-}
-
-/// A timer, or a free place for one.
-struct Entry<T> {
-    when: When,
-    /// The next of the free list.
-    next: u32,
-    generation: u32,
-    value: Option<T>,
-}
-
-/// A deadline, and the list that its entry is in. That follows from invariant 2, but is cheaper to keep than to work out.
-#[derive(Clone, Copy)]
-struct When(u64);
-
-impl When {
-    const LIST_BITS: u32 = (LEVELS * SLOTS).next_power_of_two().ilog2();
-
-    #[inline(always)]
-    fn deadline(self) -> u64 {
-        self.0 >> Self::LIST_BITS
-    }
-
-    #[inline(always)]
-    fn list(self) -> usize {
-        (self.0 & ((1 << Self::LIST_BITS) - 1)) as usize
-    }
-
-    #[inline(always)]
-    fn new(deadline: u64, list: usize) -> Self {
-        When(deadline << Self::LIST_BITS | list as u64)
-    }
 }
 
 /// In the order of insertion.
@@ -134,9 +106,11 @@ pub(crate) struct TimerWheel<T> {
     len: usize,
     /// When `len` has fallen to this, it is worth looking for memory to give back.
     shrink_at: usize,
+    /// When `len` has come to this, some may be worth nothing any more.
+    crowded_at: usize,
     occupied: [u64; LEVELS],
     lists: [List; LEVELS * SLOTS],
-    spare: Spare,
+    store: Store,
     entries: Blocks<Entry<T>>,
     /// Generations of the entries given back, the one to come back first on top. Without it a key from
     /// before the shrinking could match an entry of the time after.
@@ -144,7 +118,7 @@ pub(crate) struct TimerWheel<T> {
 }
 
 /// The digit of `tick` at place `level`.
-#[inline]
+#[inline(always)]
 fn digit(tick: u64, level: u32) -> usize {
     (tick >> (BITS * level)) as usize % SLOTS
 }
@@ -158,16 +132,17 @@ impl<T> TimerWheel<T> {
             free: NIL,
             len: 0,
             shrink_at: 0,
+            crowded_at: SWEEP_MIN,
             occupied: [0; LEVELS],
             lists: [List::EMPTY; LEVELS * SLOTS],
-            spare: Spare::default(),
+            store: Store::new(),
             entries: Blocks::new(),
             given_back: Vec::new(),
         }
     }
 
     /// How many timers are set.
-    #[inline]
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -178,20 +153,29 @@ impl<T> TimerWheel<T> {
         self.len == 0
     }
 
+    /// Are there twice as many timers as the last [`retain`](Self::retain) has left (and not just a few)? Who calls it then keeps the
+    /// number of those that it refuses below the number of the others, at a constant cost for each timer.
+    #[inline(always)]
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.len >= self.crowded_at
+    }
+
     /// Sets a timer for tick `deadline`, which is below [`TICKS`]. One that the wheel has reached or passed already counts as set
     /// for the tick where the wheel stands, and fires at the next turn.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn insert(&mut self, deadline: u64, value: T) -> TimerKey {
-        if self.free == NIL {
-            self.grow();
-        }
         debug_assert!(deadline < TICKS, "tick {deadline}");
-        let (index, list) = (self.free, self.list_for(deadline));
-        let entry = &mut self.entries[index as usize];
-        self.free = entry.next;
-        entry.when = When::new(deadline, list);
-        entry.value = Some(value);
-        let key = TimerKey { index, generation: entry.generation };
+        let list = self.list_for(deadline);
+        let when = When::new(deadline, list);
+        let index = self.free;
+        let key = if let Some(entry) = self.entries.get_mut(index as usize) {
+            self.free = entry.next;
+            entry.when = when;
+            entry.value = Some(value);
+            TimerKey { index, generation: entry.generation }
+        } else {
+            self.append(when, value)
+        };
         self.len += 1;
         self.mention(key, list);
         key
@@ -199,10 +183,18 @@ impl<T> TimerWheel<T> {
 
     /// Takes a timer out before it fires, with its deadline as it was given. `None` if it has fired or
     /// was cancelled.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn cancel(&mut self, key: TimerKey) -> Option<(u64, T)> {
-        self.get(key)?;
-        self.remove(key.index)
+        let entry = self.entries.get_mut(key.index as usize)?;
+        if entry.generation != key.generation {
+            return None;
+        }
+        let value = entry.value.take()?;
+        let when = entry.when;
+        entry.free(key.index, &mut self.free);
+        self.one_less();
+        self.cancelled(when.list());
+        Some((when.deadline(), value))
     }
 
     /// The deadline, as it was given, and the value of a timer that is set.
@@ -267,7 +259,10 @@ impl<T> TimerWheel<T> {
                 }
                 values -= 1;
                 let index = self.pop(list);
-                out.extend(self.free(index).map(|(_, value)| value));
+                let entry = &mut self.entries[index as usize];
+                out.extend(entry.value.take());
+                entry.free(index, &mut self.free);
+                self.one_less();
             }
         }
         self.now = self.now.max(now);
@@ -277,15 +272,18 @@ impl<T> TimerWheel<T> {
     /// Cancels every timer whose value `keep` refuses, and moves those values to `refused` (the caller
     /// decides where their destructors run). Takes time in proportion to the most timers that were set
     /// at once since memory was last given back.
+    #[cold]
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&T) -> bool, refused: &mut Vec<T>) {
         let mut index = 0;
         // Not a range: the slab may shrink on the way.
         while let Some(entry) = self.entries.get(index as usize) {
             if entry.value.as_ref().is_some_and(|value| !keep(value)) {
-                refused.extend(self.remove(index).map(|(_, value)| value));
+                let key = TimerKey { index, generation: entry.generation };
+                refused.extend(self.cancel(key).map(|(_, value)| value));
             }
             index += 1;
         }
+        self.crowded_at = SWEEP_MIN.max(2 * self.len);
     }
 
     /// The key of the timer that is in this place of the slab now.
@@ -328,7 +326,7 @@ impl<T> TimerWheel<T> {
     /// The far list is reviewed there and not in each block between, of which there may be 2^28.
     #[cold]
     fn far_block(&self, end: u64) -> u64 {
-        let live = self.lists[FAR].mentions.iter().filter(|&mention| self.is_live(mention));
+        let live = self.lists[FAR].mentions.iter(&self.store).filter(|&mention| self.is_live(mention));
         let nearest = live.map(|mention| self.entries[mention.index as usize].when.deadline()).min();
         let nearest = nearest.unwrap_or(end).min(end);
         let shift = BITS * LEVELS as u32;
@@ -356,7 +354,7 @@ impl<T> TimerWheel<T> {
     }
 
     /// The list of a deadline by invariants 2, 3 and 5.
-    #[inline]
+    #[inline(always)]
     fn list_for(&self, deadline: u64) -> usize {
         let at = deadline.max(self.now);
         let level = ((at ^ self.now) | 1).ilog2() / BITS;
@@ -375,10 +373,11 @@ impl<T> TimerWheel<T> {
     }
 
     /// Appends an entry to a list.
-    #[inline]
+    #[inline(always)]
     fn mention(&mut self, key: TimerKey, list: usize) {
-        self.lists[list].mentions.push(key, &mut self.spare);
-        self.lists[list].live += 1;
+        let to = &mut self.lists[list];
+        to.mentions.push(key, &mut self.store);
+        to.live += 1;
         self.occupied[list / SLOTS] |= 1 << (list % SLOTS);
     }
 
@@ -391,7 +390,7 @@ impl<T> TimerWheel<T> {
     #[inline]
     fn pop(&mut self, list: usize) -> u32 {
         loop {
-            let mention = self.lists[list].mentions.pop(&mut self.spare);
+            let mention = self.lists[list].mentions.pop(&mut self.store);
             let mention = mention.expect("a list has as many mentions as it counts");
             if self.is_live(mention) {
                 self.count_out(list);
@@ -400,25 +399,24 @@ impl<T> TimerWheel<T> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn count_out(&mut self, list: usize) {
-        self.lists[list].live -= 1;
-        if self.lists[list].live == 0 {
-            self.lists[list].mentions.clear(&mut self.spare);
+        let from = &mut self.lists[list];
+        from.live -= 1;
+        if from.live == 0 {
+            from.mentions.clear(&mut self.store);
             self.occupied[list / SLOTS] &= !(1 << (list % SLOTS));
         }
     }
 
-    /// Takes an entry that is in a list out of it and frees it.
-    #[inline]
-    fn remove(&mut self, index: u32) -> Option<(u64, T)> {
-        let (when, value) = self.free(index)?;
-        let list = when.list();
+    /// The entry that was in this list, and is not any more, is still mentioned there.
+    #[inline(always)]
+    fn cancelled(&mut self, list: usize) {
         self.count_out(list);
-        if self.lists[list].mentions.len() > (STALE + 1) * self.lists[list].live + FEW {
+        let from = &self.lists[list];
+        if from.mentions.len() > (STALE + 1) * from.live + FEW {
             self.sift(list);
         }
-        Some((when.deadline(), value))
     }
 
     /// Removes the stale mentions of a list.
@@ -430,50 +428,46 @@ impl<T> TimerWheel<T> {
         mentions.retain(
             |mention| is_live(entries, mention),
             |mention| entries.prefetch(mention.index as usize),
-            &mut self.spare,
+            &mut self.store,
         );
         self.lists[list].mentions = mentions;
     }
 
-    /// Frees an entry; its mention, if there is one, is stale from here on.
-    #[inline]
-    fn free(&mut self, index: u32) -> Option<(When, T)> {
-        let entry = &mut self.entries[index as usize];
-        let removed = entry.value.take().map(|value| (entry.when, value));
-        entry.generation += 1;
-        // The last freed is used next, as it is in the cache. This makes the generations of an entry go
-        // fast: in a busy worker 2^32 of them may be a matter of hours.
-        if entry.generation != USED_UP {
-            entry.next = self.free;
-            self.free = index;
-        }
+    #[inline(always)]
+    fn one_less(&mut self) {
         self.len -= 1;
-        if self.len <= self.shrink_at && self.entries.len() > SHRINK_MIN {
-            self.give_back();
+        if self.len <= self.shrink_at {
+            self.shrink();
         }
-        removed
     }
 
-    /// Adds an entry to the slab and to the free list.
-    #[cold]
-    fn grow(&mut self) {
+    /// Adds an entry to the slab, in use at once.
+    #[inline(never)]
+    fn append(&mut self, when: When, value: T) -> TimerKey {
         loop {
             let index = u32::try_from(self.entries.len()).ok().filter(|&index| index != NIL);
             let index = index.expect("timers of a worker are fewer than 2^32 - 1");
             let generation = self.given_back.pop().unwrap_or(0);
-            self.entries.push(Entry { when: When(0), next: self.free, generation, value: None });
             self.shrink_at = self.entries.len() / 8;
             if generation != USED_UP {
-                self.free = index;
-                return;
+                self.entries.push(Entry { when, next: NIL, generation, value: Some(value) });
+                return TimerKey { index, generation };
             }
+            self.entries.push(Entry { when: When(0), next: NIL, generation, value: None });
+        }
+    }
+
+    #[cold]
+    fn shrink(&mut self) {
+        if self.entries.len() > SHRINK_MIN {
+            self.give_back();
         }
     }
 
     /// Gives the free end of the slab back, if that is at least half of it. Only the end: a key says
     /// where its entry is. Of an entry given back, 4 bytes are kept.
-    #[cold]
     fn give_back(&mut self) {
+        self.crowded_at = self.crowded_at.min(SWEEP_MIN.max(2 * self.len));
         // When it fails, or leaves much, the next attempt comes when half of the timers are gone, so
         // that the attempts are few.
         self.shrink_at = self.len / 2;
@@ -483,6 +477,13 @@ impl<T> TimerWheel<T> {
         }
         let given_back = &mut self.given_back;
         self.entries.truncate(keep, |entry| given_back.push(entry.generation));
+        // What is left of the others takes an eighth of this memory.
+        if self.store.is_large() {
+            let old = std::mem::replace(&mut self.store, Store::new());
+            for list in &mut self.lists {
+                list.mentions.move_to(&mut self.store, &old, |mention| is_live(&self.entries, mention));
+            }
+        }
         self.free = NIL;
         for index in (0..keep).rev() {
             let entry = &mut self.entries[index];
@@ -495,7 +496,7 @@ impl<T> TimerWheel<T> {
 }
 
 /// Is the entry that is mentioned still in the use that is mentioned? One without a value has a generation that no mention has.
-#[inline]
+#[inline(always)]
 fn is_live<T>(entries: &Blocks<Entry<T>>, mention: TimerKey) -> bool {
     entries.get(mention.index as usize).is_some_and(|entry| entry.generation == mention.generation)
 }

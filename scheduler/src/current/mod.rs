@@ -25,7 +25,7 @@ pub use {
     reductions::{is_used_up, pay, pay_one, reduce, reductions_left, uninterrupted, yield_now},
     reply::{await_reply, await_still, cancel_reply, wait_reply},
     rooms::{keep_room, put_room, settle_rooms, take_room},
-    timers::{run_at, send_at, send_every, send_message_at, timer},
+    timers::{NotOwn, own_timer, run_at, send_at, send_every, send_message_after, send_message_at, timer},
 };
 
 use crate::{

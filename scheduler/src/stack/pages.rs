@@ -7,6 +7,8 @@ use std::{io, num::NonZeroUsize, ptr, sync::OnceLock};
 
 /// `MADV_GUARD_INSTALL` of Linux 6.13.
 pub(super) const MADV_GUARD_INSTALL: c_int = 102;
+/// `MADV_POPULATE_WRITE` of Linux 5.14; for a list of pages since 6.13.
+const MADV_POPULATE_WRITE: c_int = 23;
 /// For a descriptor of the calling process itself, since Linux 6.14.
 pub(super) const PIDFD_SELF_THREAD: c_int = -10_000;
 /// Pages that one call of `process_madvise` may name (`UIO_MAXIOV`).
@@ -152,7 +154,34 @@ pub(super) unsafe fn install_marker(low: usize, len: usize) -> Result<(), i32> {
     }
 }
 
-/// The same for many pages, as many as possible by one system call. How many of them, counted from the first, are guards now, and why
+/// Asks the kernel, by one system call for many of them, to back pages as if they had been written to. What they hold stays. A wish: a kernel
+/// without this backs them when they are touched.
+///
+/// # Safety
+///
+/// Each page was mapped by [`map`], and the caller owns it.
+pub(super) unsafe fn populate(pages: impl Iterator<Item = usize>, len: usize) {
+    let pages: Vec<_> =
+        pages.map(|page| libc::iovec { iov_base: page as *mut c_void, iov_len: len }).collect();
+    for pages in pages.chunks(MOST_PAGES) {
+        // SAFETY: the caller's promise; the list outlives the call.
+        unsafe { advise_all(pages, MADV_POPULATE_WRITE) };
+    }
+}
+
+/// Gives advice on ranges of this process' memory by one system call. The bytes that have been advised on, negative if none were.
+///
+/// # Safety
+///
+/// The caller may give this advice on each of them.
+unsafe fn advise_all(ranges: &[libc::iovec], advice: c_int) -> libc::c_long {
+    // SAFETY: the caller's promise; the list outlives the call.
+    unsafe {
+        libc::syscall(libc::SYS_process_madvise, PIDFD_SELF_THREAD, ranges.as_ptr(), ranges.len(), advice, 0)
+    }
+}
+
+/// [`install_marker`] for many pages, as many as possible by one system call. How many of them, counted from the first, are guards now, and why
 /// not all of them.
 ///
 /// # Safety
@@ -165,17 +194,8 @@ pub(super) unsafe fn install_markers(lows: &[usize], len: usize) -> (usize, Resu
     // With one page there is nothing to gain.
     while lows.len() - done > 1 {
         let rest = &pages[done..];
-        // SAFETY: the caller's promise; the list outlives the call.
-        let advised = unsafe {
-            libc::syscall(
-                libc::SYS_process_madvise,
-                PIDFD_SELF_THREAD,
-                rest.as_ptr(),
-                rest.len().min(MOST_PAGES),
-                MADV_GUARD_INSTALL,
-                0,
-            )
-        };
+        // SAFETY: the caller's promise.
+        let advised = unsafe { advise_all(&rest[..rest.len().min(MOST_PAGES)], MADV_GUARD_INSTALL) };
         match usize::try_from(advised) {
             Ok(bytes) if bytes >= len => done += bytes / len,
             // Not with this kernel, or not here (seccomp): one by one.

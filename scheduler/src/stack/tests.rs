@@ -37,12 +37,17 @@ fn touch(stack: &mut Stack) {
 }
 
 fn resident_pages(stack: &Stack) -> usize {
+    residence(stack).into_iter().filter(|&is_resident| is_resident).count()
+}
+
+/// Of each page of the stack, the lowest first: is it in memory?
+fn residence(stack: &Stack) -> Vec<bool> {
     let len = stack.class().stack_size();
     let mut pages = vec![0u8; len / stack.region.guard];
     // SAFETY: mincore only looks at the pages, and writes one byte for each.
     let done = unsafe { libc::mincore(stack.limit().get() as *mut c_void, len, pages.as_mut_ptr()) };
     assert_eq!(done, 0);
-    pages.iter().filter(|&&p| p & 1 != 0).count()
+    pages.iter().map(|page| page & 1 != 0).collect()
 }
 
 fn mappings() -> usize {
@@ -311,6 +316,25 @@ fn released_memory_is_gone_and_guards_are_not() {
             let stack = use_stack(stack, 100);
             assert!(resident_pages(&stack) >= 25);
         }
+    }
+}
+
+#[test]
+fn top_pages_come_by_the_batch_or_as_they_are_touched() {
+    for mode in modes() {
+        let region = StackRegion::new(2000, mode).unwrap();
+        let mut stacks = Vec::new();
+        region.take_batch(DEFAULT, 1500, &mut stacks).unwrap();
+        touch(&mut stacks[700]);
+        StackRegion::back_tops(&mut stacks);
+        let pages: Vec<_> = stacks.iter().map(resident_pages).collect();
+        assert_eq!(pages[700], DEFAULT.stack_size() / region.guard - 2, "what was there stays");
+        // Not with every kernel.
+        let backed = pages[0];
+        assert!(backed <= 1, "{backed} pages");
+        assert!(pages.iter().enumerate().all(|(index, &count)| index == 700 || count == backed), "{pages:?}");
+        assert!(stacks.iter().all(is_guarded));
+        assert_eq!(residence(&stacks[3]).last(), Some(&(backed == 1)), "it is the page that is used first");
     }
 }
 

@@ -17,7 +17,8 @@ impl<T> TimerWheel<T> {
         let mut found = 0;
         for (number, list) in self.lists.iter().enumerate() {
             let bit = self.occupied[number / SLOTS] >> (number % SLOTS) & 1;
-            let live: Vec<_> = list.mentions.iter().filter(|&mention| self.is_live(mention)).collect();
+            let live: Vec<_> =
+                list.mentions.iter(&self.store).filter(|&mention| self.is_live(mention)).collect();
             assert_eq!(
                 (bit == 1, list.live),
                 (!live.is_empty(), live.len()),
@@ -230,6 +231,35 @@ fn memory_is_given_back_and_old_keys_stay_dead() {
     }
     assert_eq!(wheel.turned(1 << 40), [usize::MAX]);
     assert!(wheel.is_empty());
+}
+
+/// Whoever sets one timer for each that is cancelled is not asked to look for worthless ones each time, whatever their number.
+#[test]
+fn a_wheel_is_crowded_when_it_has_doubled_since_the_last_sweep() {
+    for count in [1000, 1023, 1024, 1025, 2047, 2048, 2049, 5000] {
+        let mut wheel = TimerWheel::new(0);
+        let (mut sweeps, mut refused) = (0, Vec::new());
+        let mut set = |wheel: &mut TimerWheel<usize>, value| {
+            if wheel.is_crowded() {
+                sweeps += 1;
+                wheel.retain(|_| true, &mut refused);
+            }
+            wheel.insert(5, value)
+        };
+        let keys: Vec<_> = (0..count).map(|n| set(&mut wheel, n)).collect();
+        for key in keys {
+            wheel.cancel(key);
+            set(&mut wheel, 0);
+        }
+        assert!(sweeps <= 3, "{sweeps} sweeps for {count} timers");
+        assert_eq!(sweeps > 0, count > SWEEP_MIN, "{count}");
+        wheel.check();
+        // After a burst, those that stay are few.
+        wheel.retain(|_| false, &mut refused);
+        assert!(refused.len() == count && !wheel.is_crowded());
+        (0..SWEEP_MIN).for_each(|n| _ = wheel.insert(5, n));
+        assert!(wheel.is_crowded());
+    }
 }
 
 #[test]

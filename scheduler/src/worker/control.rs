@@ -170,6 +170,7 @@ impl Worker {
         }
     }
 
+    #[inline(always)]
     pub(crate) fn timer_order(&self, handle: TimerHandle, cancel: bool) -> Option<u64> {
         if cancel { self.cancel_timer(handle.key) } else { self.read_timer(handle.key) }
     }

@@ -3,8 +3,8 @@
 //! 1. It is in the set of idle workers meanwhile, so that busy ones give it some (`balance.rs`).
 //! 2. It spins for `config.spin` at most: about what it costs to wake a sleeping CPU. Not if what ended its latest sleep
 //!    was no mail but an event from outside: the next one comes when it comes, and whoever brings it may need the CPU.
-//! 3. Before it sleeps it gives back the memory of free stacks (`stacks.rs`).
-//! 4. It sleeps by the inbox' word (`inbox.rs`), until mail or its next timer. Nobody wakes it for anything else; if it
+//! 3. When it has not needed them for a while, it gives back the memory of free stacks (`stacks.rs`).
+//! 4. It sleeps by the inbox' word (`inbox.rs`), until mail, its next timer or rule 3. Nobody wakes it for anything else; if it
 //!    has a poller (`driver.rs`) it sleeps there, and so until something happens outside.
 
 use super::{Worker, timers};
@@ -45,7 +45,7 @@ impl Worker {
                 break;
             }
         }
-        while !found && self.trim() {
+        while !found && self.wants_to_trim() && self.trim() {
             found = self.public.inbox.has_tokens();
         }
         if !found {
@@ -64,9 +64,11 @@ impl Worker {
         }
         // SAFETY: rule 1.
         let wakeup = unsafe { self.wheel.with(|wheel| wheel.next_wakeup()) };
-        let timeout = match wakeup.map(timers::tick_start) {
-            None => None,
-            Some(time) => match time.checked_sub(self.shared.clock.now()) {
+        // One that retires gives nothing back here.
+        let trim_at = if self.retire_to.get() == 0 { self.trim_at.get() } else { u64::MAX };
+        let timeout = match wakeup.map_or(u64::MAX, timers::tick_start).min(trim_at) {
+            u64::MAX => None,
+            time => match time.checked_sub(self.shared.clock.now()) {
                 None | Some(0) => return self.look_at_clock(),
                 Some(nanos) => Some(Duration::from_nanos(nanos)),
             },

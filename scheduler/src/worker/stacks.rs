@@ -4,7 +4,8 @@
 //! goes back to the region, and its memory to the system, many at a time, for that costs a system call.
 //!
 //! Not at once: a page that comes fresh from the system is five times as dear as one that was kept for the next process, and to give it back
-//! stops the other workers for a moment. It goes when the worker has nothing else to do, or when there have been more than enough for a second.
+//! stops the other workers for a moment. It goes when there have been more than enough for a second, whether the worker is busy or not: if it went
+//! whenever there is nothing else to do, a worker that waits for others in the midst of a burst would give back what it needs next.
 
 use super::Worker;
 use crate::{
@@ -15,12 +16,13 @@ use crate::{
 /// Free carriers that a worker keeps, with the memory of their stacks: 4 to 8 MiB. If there are more than twice as many, the
 /// memory of the others goes back to the system. Guess: a few times what a second-level cache holds.
 const KEEP_CARRIERS: usize = 1024;
-/// For how long a busy worker keeps more than that, in nanoseconds. Guess: bursts that come more often find them all.
+/// For how long a worker keeps more than that, in nanoseconds. Guess: bursts that come more often find them all.
 const PATIENCE: u64 = 1_000_000_000;
 /// Most that are given back in one go: a tenth of a millisecond, about.
 const MOST_TRIMMED: usize = 256;
 /// Stacks that a worker takes from the region at a time at first, and at most: it doubles. The region's lock and a system call
-/// are paid once for them; and as they lie side by side, so is giving their memory back.
+/// are paid once for them; and as they lie side by side, so is giving their memory back. All but the first batch get their first pages at
+/// once, too: who has used up some stacks will use more.
 const FIRST_BATCH: usize = 8;
 const MOST_BATCH: usize = 128;
 
@@ -44,6 +46,9 @@ impl Worker {
                         let batch = self.stack_batch.get().clamp(FIRST_BATCH, MOST_BATCH);
                         self.stack_batch.set(2 * batch);
                         self.shared.stacks.take_batch(class, batch, stacks).ok()?;
+                        if batch > FIRST_BATCH {
+                            StackRegion::back_tops(stacks);
+                        }
                     }
                     stacks.pop()
                 })

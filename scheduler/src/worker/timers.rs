@@ -14,7 +14,10 @@ use crate::{
     task::TaskId,
     timer_wheel::{TimerKey, TimerWheel},
 };
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 /// Nanoseconds of a tick, as a power of two.
 const TICK_SHIFT: u32 = 18;
@@ -60,6 +63,7 @@ pub(crate) struct Every {
 }
 
 /// The tick at which a deadline has certainly passed.
+#[inline(always)]
 pub(crate) fn tick_for(deadline: u64) -> u64 {
     // The last tick of all is for what never comes; it must be one that can come.
     let tick = (deadline >> TICK_SHIFT) + u64::from(deadline & ((1 << TICK_SHIFT) - 1) != 0);
@@ -72,11 +76,18 @@ pub(crate) fn ticks_passed(now: u64) -> u64 {
 }
 
 /// When a tick begins.
+#[inline(always)]
 pub(crate) fn tick_start(tick: u64) -> u64 {
     tick.saturating_mul(1 << TICK_SHIFT)
 }
 
+#[inline(never)]
+fn latest_key(series: &HashMap<TimerKey, TimerKey>, key: TimerKey) -> TimerKey {
+    *series.get(&key).unwrap_or(&key)
+}
+
 impl Worker {
+    #[inline(always)]
     fn with_wheel<R>(&self, f: impl FnOnce(&mut TimerWheel<Timed>) -> R) -> R {
         // SAFETY: `Worker` rule 1; the closures here call neither users' code nor hooks.
         unsafe { self.wheel.with(f) }
@@ -88,7 +99,7 @@ impl Worker {
     }
 
     /// Sends the message at `deadline` (nanoseconds). Most timers never fire: an envelope is made only then, if the message is small.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn send_message_at<T: Send + 'static>(
         &self,
         deadline: u64,
@@ -103,13 +114,12 @@ impl Worker {
         self.set(deadline, timed)
     }
 
-    #[inline]
+    #[inline(always)]
     fn set(&self, deadline: u64, timed: Timed) -> TimerHandle {
         let key = self.with_wheel(|wheel| {
-            if wheel.len() >= 1024 && wheel.len().is_power_of_two() {
-                // Timers of tasks that have died would hold their memory until they fire. A sweep at each
-                // doubling keeps that below the number of live ones, at a constant cost per timer.
-                self.sweep(wheel)
+            if wheel.is_crowded() {
+                // Timers of tasks that have died would hold their memory until they fire.
+                self.sweep(wheel);
             }
             wheel.insert(tick_for(deadline), timed)
         });
@@ -157,6 +167,7 @@ impl Worker {
     }
 
     /// Cancels a timer of this wheel. The nanoseconds that were left; `None`: it has fired.
+    #[inline(always)]
     pub(crate) fn cancel_timer(&self, key: TimerKey) -> Option<u64> {
         let now = self.just_now();
         let current = self.current_key(key);
@@ -182,11 +193,10 @@ impl Worker {
     }
 
     /// The key under which a repeated timer is in the wheel now.
+    #[inline(always)]
     fn current_key(&self, key: TimerKey) -> TimerKey {
         // SAFETY: `Worker` rule 1.
-        unsafe {
-            self.series.with(|series| if series.is_empty() { key } else { *series.get(&key).unwrap_or(&key) })
-        }
+        unsafe { self.series.with(|series| if series.is_empty() { key } else { latest_key(series, key) }) }
     }
 
     pub(super) fn set_wait_timer(&self, task: Private<'_>, tick: u64) {
