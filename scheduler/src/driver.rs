@@ -138,11 +138,7 @@ pub fn is_dispatching() -> bool {
 ///
 /// Whoever takes over from this worker what sends (a socket's reader), calls [`take_in`] before it goes on.
 pub fn flush() {
-    current::on_this_worker(|worker| {
-        // `rooms.rs`, rule 1.
-        worker.settle_rooms_early();
-        worker.flush();
-    });
+    current::on_this_worker(Worker::flush);
 }
 
 /// What was under way to this worker before this is in the mailboxes of its tasks: nothing that is sent here from now on overtakes it. (For

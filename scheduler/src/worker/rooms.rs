@@ -293,7 +293,7 @@ impl Worker {
 
     /// The same in the middle of a slice.
     #[inline(always)]
-    pub(crate) fn settle_rooms_early(&self) {
+    pub(super) fn settle_rooms_early(&self) {
         // A rescuer calls no lenders.
         if self.rooms_open.get() && !self.rescued.get() {
             self.settle_rooms_early_now();
