@@ -19,6 +19,8 @@ use std::{
 };
 
 const NET: Duration = Duration::from_secs(60);
+/// For what depends on who is faster.
+const ROUNDS: usize = 100;
 
 #[derive(Serialize, Deserialize)]
 enum Request {
@@ -30,9 +32,13 @@ impl Remote for Request {
     const NAME: &'static str = "tests.tcp.Request";
 }
 
-fn server(mut mailbox: Mailbox<Request>) {
+fn server(mailbox: Mailbox<Request>) {
     register::<Request>();
     register_mailbox("server", &mailbox).expect("the name is free");
+    serve(mailbox);
+}
+
+fn serve(mut mailbox: Mailbox<Request>) -> ! {
     loop {
         match mailbox.message() {
             Request::Double(number, reply) => reply.send(2 * number),
@@ -50,7 +56,7 @@ fn start_with(name: &str, workers: usize) -> (Node, Distribution, String, Socket
     // The name has to be known before the port: so a port that was free a moment ago.
     for _ in 0..20 {
         let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
-        let address = free.expect("a free port");
+        let Ok(address) = free else { continue };
         let name = format!("{name}@{address}");
         let node = Node::start(NodeConfig::new().workers(workers)).expect("a node");
         match tcp::join(&node, Config::new(name.clone(), Secret::new("of this test")), address) {
@@ -254,6 +260,48 @@ fn many_nodes_talk_to_each_other() {
         assert_eq!(distribution.nodes().len(), 5);
     }
     assert!(nodes.iter().all(|(node, ..)| node.stop()));
+}
+
+/// Who dials hears that a connection stands, in the handshake, before his own peer process does: his attempt must not replace it.
+#[test]
+fn two_that_dial_at_once_make_one_connection() {
+    for round in 0..ROUNDS {
+        let ((one, a, here, _), (two, b, there, _)) = (start_with("a", 2), start_with("b", 2));
+        for node in [&one, &two] {
+            let (ready, is_ready) = mpsc::channel();
+            let body = move |mailbox| {
+                register::<Request>();
+                register_mailbox("server", &mailbox).expect("the name is free");
+                ready.send(()).expect("the test waits");
+                serve(mailbox);
+            };
+            node.spawn(body).expect("a process");
+            is_ready.recv_timeout(NET).expect("it is ready");
+        }
+        let (tell, told) = mpsc::channel();
+        for (node, distribution, other) in [(&one, a, there), (&two, b, here)] {
+            let tell = tell.clone();
+            let body = move |mut mailbox: Mailbox<u32>| {
+                // The other may have been faster altogether.
+                let already = distribution.monitor_nodes(true).len();
+                let server: Result<Address<Request>, _> = distribution.lookup(&other, "server");
+                let answer = server.map(|server| server.call(|reply| Request::Double(21, reply)));
+                // Time for what a second connection would bring.
+                sleep(Duration::from_millis(20));
+                let mut events = vec![true; already];
+                while let Some(received) = mailbox.try_receive() {
+                    events.push(format!("{received:?}").starts_with("Event(NodeUp"));
+                }
+                tell.send((format!("{answer:?}"), events)).expect("the test waits");
+            };
+            node.spawn(body).expect("a process");
+        }
+        for _ in 0..2 {
+            let told = told.recv_timeout(NET).expect("it is told");
+            assert_eq!(told, ("Ok(Ok(42))".to_owned(), vec![true]), "round {round}");
+        }
+        assert!(one.stop() & two.stop());
+    }
 }
 
 #[test]

@@ -248,8 +248,8 @@ impl Endpoint {
         if peer.creation < link.newest.load(Ordering::Acquire) {
             return Admission::Refuse(Refusal::Stale);
         }
-        match &state.up {
-            Some(up) if up.creation == peer.creation => Admission::Alive,
+        match state.connected_with() {
+            Some(creation) if creation == peer.creation => Admission::Alive,
             Some(_) => Admission::Welcome,
             None if state.dialling && simultaneous(&self.identity.name, &peer.name) => {
                 Admission::Refuse(Refusal::Simultaneous)
@@ -260,7 +260,7 @@ impl Endpoint {
 
     /// The other says that it has a connection with us. Do we know of one?
     pub(crate) fn knows_connection(&self, name: &str) -> bool {
-        self.link(name).lock().up.is_some()
+        self.link(name).lock().connected_with().is_some()
     }
 
     /// An answer will come over a link.

@@ -135,6 +135,7 @@ impl Peer {
                 ) => {}
                 Some(PeerMessage::Connected { stream, agreement, rest, unsent }) => {
                     self.connected(stream, &agreement, &rest, unsent);
+                    self.link.arrived(agreement.peer.creation);
                 }
                 Some(PeerMessage::Failed(why, await_other)) => self.failed(&why, await_other),
                 Some(PeerMessage::Close(why)) => self.close(why),

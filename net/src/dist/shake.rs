@@ -44,7 +44,13 @@ pub(crate) fn dial(endpoint: &Arc<Endpoint>, link: &Arc<Link>, mailbox: Mailbox<
         shake(endpoint, stream, machine, mailbox)
     });
     if let Err(fault) = result {
-        let await_other = matches!(&fault, Fault::Handshake(HandshakeError::Refused(Refusal::Simultaneous)));
+        // There is another handshake, or it is done: what it makes may reach the peer process after this.
+        let await_other = matches!(
+            &fault,
+            Fault::Handshake(
+                HandshakeError::Refused(Refusal::Simultaneous) | HandshakeError::Declined(Refusal::Kept)
+            )
+        );
         link.tell(PeerMessage::Failed(fault.to_string(), await_other));
     }
 }
@@ -72,6 +78,9 @@ fn shake(
     let mut out = Vec::new();
     loop {
         let result = read(endpoint, &*stream, &mut machine);
+        if let Ok(Some((agreement, _))) = &result {
+            endpoint.link(&agreement.peer.name).comes(agreement.peer.creation);
+        }
         out.extend(machine.take_output());
         let written = write(&*stream, &mut out);
         if let Some((agreement, rest)) = result? {

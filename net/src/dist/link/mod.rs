@@ -58,12 +58,22 @@ pub(crate) struct Link {
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) up: Option<Up>,
+    /// A handshake with this incarnation is done, and the peer process will make a connection of it: to other handshakes it is one already.
+    /// The other side may have begun to use it, and a second connection would replace it.
+    coming: Option<u64>,
     pub(crate) dialling: bool,
     waiting: Vec<Waiting>,
     waiting_bytes: usize,
     suspended: Vec<(Pid, Lane)>,
     /// The peer process will look soon.
     flush: bool,
+}
+
+impl State {
+    /// With which incarnation there is a connection, or one as good as made.
+    pub(crate) fn connected_with(&self) -> Option<u64> {
+        self.coming.max(self.up.as_ref().map(|up| up.creation))
+    }
 }
 
 /// An established connection.
@@ -251,6 +261,19 @@ impl Link {
         if let Some((channel, queued)) = kick {
             channel.kick(queued);
         }
+    }
+
+    /// A handshake is done. To be called before the other hears of it; then the peer process is told
+    /// ([`Connected`](PeerMessage::Connected)), and calls [`arrived`](Self::arrived).
+    pub(crate) fn comes(&self, creation: u64) {
+        let mut state = self.lock();
+        state.coming = state.coming.max(Some(creation));
+    }
+
+    /// The peer process has what a handshake has made, and has made a connection of it or has not.
+    pub(crate) fn arrived(&self, creation: u64) {
+        let mut state = self.lock();
+        state.coming.take_if(|coming| *coming <= creation);
     }
 
     /// There is a connection. What has waited goes out; what was for another incarnation is returned.
