@@ -18,8 +18,10 @@
 //! 3. Nothing is suspended while the thread is panicking: the count of panics is the thread's, not the
 //!    stack's (`Worker::wait` asks).
 //! 4. A carrier outlives its use: the worker owns all its carriers and drops them after its loop.
+//! 5. It lies in the head of its own stack (`stack.rs`), so that who resumes it touches one page. The stack, which the coroutine owns, is given
+//!    back only after the carrier has been moved out of it ([`CarrierBox::into_inner`]).
 
-use crate::{depot::prefetch, place::Place, stack::Stack, worker::Worker};
+use crate::{depot::prefetch, stack::Stack, worker::Worker};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use std::{
     cell::{Cell, UnsafeCell},
@@ -34,15 +36,12 @@ pub(crate) struct Carrier {
     coroutine: UnsafeCell<Option<Coroutine<(), (), (), Stack>>>,
     /// Set when the coroutine first runs.
     yielder: Cell<*const Yielder<(), ()>>,
-    /// How far below the yielder, which lies on the stack too, its stack ended when it was suspended last. Only to ask for the lines there.
-    depth: Cell<u32>,
     class: u8,
     #[cfg(debug_assertions)]
     thread: std::thread::ThreadId,
 }
 
-/// A carrier, owned, at an address that stays: its coroutine knows it. In a cell of the depot (`place.rs`), so that its line is its
-/// own, and the system's allocator does not grow by one for each process that waits.
+/// A carrier, owned, at an address that stays: its coroutine knows it (rule 5).
 pub(crate) struct CarrierBox(NonNull<Carrier>);
 
 impl CarrierBox {
@@ -65,8 +64,8 @@ impl CarrierBox {
 
     /// The carrier itself, whose coroutine must not run any more.
     pub(crate) fn into_inner(self) -> Carrier {
-        // SAFETY: put there by `Carrier::on`, and nobody else has it.
-        unsafe { Place::take(ManuallyDrop::new(self).0) }
+        // SAFETY: put there by `Carrier::on`, and nobody else has it. It is read once, while its stack is still in it (rule 5).
+        unsafe { ManuallyDrop::new(self).0.read() }
     }
 }
 
@@ -82,27 +81,30 @@ impl Deref for CarrierBox {
 
 impl Drop for CarrierBox {
     fn drop(&mut self) {
-        // SAFETY: put there by `Carrier::on`, and nobody uses it after this.
-        unsafe { Place::drop(self.0) };
+        // SAFETY: as in `into_inner`; nobody uses it after this.
+        drop(unsafe { self.0.read() });
     }
 }
 
-#[cfg(not(debug_assertions))]
-const _: () = assert!(size_of::<Carrier>() <= 64, "it fits into a cell");
+/// How far below its carrier a suspended stack ends, in lines of 64 bytes; so much at most. For a slot, which has six bits for it.
+pub(crate) const MOST_DEPTH: usize = 63;
 
 impl Carrier {
     /// A carrier on this stack, for the calling thread.
-    pub(crate) fn on(stack: Stack) -> CarrierBox {
+    pub(crate) fn on(mut stack: Stack) -> CarrierBox {
         let class = stack.class().0;
-        let carrier = CarrierBox(Place::put(Carrier {
+        let place = stack.head::<Carrier>();
+        let value = Carrier {
             coroutine: UnsafeCell::new(None),
             yielder: Cell::new(ptr::null()),
-            depth: Cell::new(0),
             class,
             #[cfg(debug_assertions)]
             thread: std::thread::current().id(),
-        }));
-        let this: *const Carrier = carrier.0.as_ptr();
+        };
+        // SAFETY: the head of a stack that is ours.
+        unsafe { place.write(value) };
+        let carrier = CarrierBox(place);
+        let this: *const Carrier = place.as_ptr();
         let coroutine = Coroutine::with_stack(stack, move |yielder, ()| {
             // SAFETY: it is kept while its coroutine runs (rule 4).
             unsafe { &*this }.yielder.set(yielder);
@@ -130,21 +132,27 @@ impl Carrier {
         }
     }
 
-    /// Asks for the lines that it touches first when it is resumed.
+    /// Asks for the lines that are touched first when a carrier is resumed that is so deep. Does not touch it itself.
     #[inline(always)]
-    pub(crate) fn prefetch(&self) {
-        let end = self.yielder.get().cast::<u8>().wrapping_sub(self.depth.get() as usize);
+    pub(crate) fn prefetch(this: *const Carrier, depth: usize) {
+        prefetch(this);
+        let end = this.cast::<u8>().wrapping_sub(64 * depth);
         for line in -1..3 {
             prefetch(end.wrapping_offset(line * 64));
         }
+    }
+
+    /// How deep is the stack that runs, which is this one's?
+    #[inline(always)]
+    pub(crate) fn depth(this: *const Carrier) -> usize {
+        let here = 0_u8;
+        (this.addr().wrapping_sub((&raw const here).addr()) / 64).min(MOST_DEPTH)
     }
 
     /// Back to the worker's own stack, until it resumes this one. Called on the carrier itself.
     #[inline(always)]
     pub(crate) fn suspend(&self) {
         self.check_thread();
-        let here = 0_u8;
-        self.depth.set(self.yielder.get().addr().wrapping_sub((&raw const here).addr()) as u32);
         // SAFETY: set when the coroutine began to run, and valid while it runs, which it does.
         unsafe { (*self.yielder.get()).suspend(()) };
     }

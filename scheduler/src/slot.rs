@@ -115,6 +115,7 @@ pub(crate) struct Slot {
     outer: UnsafeCell<List>,
     inner: UnsafeCell<List>,
     body: UnsafeCell<Option<OwnedBody>>,
+    /// Its low bits, which are clear in a carrier's address, say how deep it is ([`Carrier::depth`]).
     carrier: Cell<*const Carrier>,
     queued: AtomicU32,
     state: Cell<State>,

@@ -15,11 +15,12 @@
 //! Layout of one stack (addresses grow to the right, the stack to the left):
 //!
 //! ```text
-//! low          low + guard                              base            low + size
-//!  | guard page |  usable ...                            |  colour: (index % 16) * 64 bytes  |
+//! low          low + guard                  base                        low + guard + size
+//!  | guard page |  usable ...                |  head  |  colour: (index % 16) * 64 bytes  |
 //! ```
 //!
-//! The size of a stack is all of it, guard page and colour included. The guard is one page: code that moves
+//! The size of a stack is all of it but the guard page. The head is a line for what its owner has to know of it ([`Stack::head`]): who goes on with a
+//! stack finds both in one page. The guard is one page: code that moves
 //! its stack pointer by more than a page without touching each page (foreign code built without stack
 //! probes; rustc always probes) can step over it.
 //!
@@ -33,7 +34,8 @@
 //! * R3: The chunks belong to the region, and each [`Stack`] holds an [`Arc`] of it. They are unmapped in the
 //!   region's `Drop` only, hence after the last [`Stack`], and after the [`RegionTable`] was emptied.
 //! * R4: The memory of an owned [`Stack`] is used by a coroutine only while that coroutine owns the `Stack`
-//!   or holds it by `&mut`. So `&mut Stack` outside of a coroutine means that nothing runs on it.
+//!   or holds it by `&mut`. So `&mut Stack` outside of a coroutine means that nothing runs on it. The head belongs to whoever has the
+//!   `Stack`, or the coroutine that owns it; it outlives that only as long as it takes to move out what is in it.
 //! * R5: A [`RegionTable`] is never freed, and one word describes one chunk. The signal handler reads it with
 //!   plain atomic loads and touches nothing else of the region; only the holder of the region's lock, or its
 //!   `Drop`, writes to it.
@@ -50,7 +52,7 @@ pub(crate) use pages::{GuardMode, errno, map, page_size, protect, unmap};
 pub(crate) use table::{Fault, RegionTable};
 
 use crate::overflow::{self, Registration};
-use class::{CLASSES, colour};
+use class::{CLASSES, COLOUR_BYTES, HEAD, usable};
 use corosensei::stack::StackPointer;
 use libc::c_void;
 use pages::{ProtectLimit, install_marker, install_markers, populate};
@@ -58,7 +60,7 @@ use std::{
     fmt,
     mem::ManuallyDrop,
     num::NonZeroUsize,
-    ptr,
+    ptr::{self, NonNull},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -107,9 +109,9 @@ struct ClassState {
 }
 
 impl ClassState {
-    fn low(&self, class: StackClass, index: u32) -> usize {
+    fn low(&self, class: StackClass, guard: usize, index: u32) -> usize {
         let (chunk, rest) = (index as usize / class.per_chunk(), index as usize % class.per_chunk());
-        self.chunks[chunk] + rest * class.stack_size()
+        self.chunks[chunk] + rest * class.span(guard)
     }
 }
 
@@ -176,7 +178,7 @@ impl StackRegion {
             } else {
                 self.carve(&mut state, class).map(|index| {
                     state.live += 1;
-                    bare.push((index, state.classes[class.slot()].low(class, index)));
+                    bare.push((index, state.classes[class.slot()].low(class, self.guard, index)));
                 })
             };
             if let Err(error) = done {
@@ -226,7 +228,7 @@ impl StackRegion {
     /// a page fault for each.
     pub(crate) fn back_tops(stacks: &mut [Stack]) {
         let page = page_size();
-        let tops = stacks.iter().map(|stack| stack.low.get() + stack.class.stack_size() - page);
+        let tops = stacks.iter().map(|stack| stack.low.get() + stack.span() - page);
         // SAFETY: they are of stacks that we have by `&mut`: mapped (R3), ours alone (R2), and no guards (R1).
         unsafe { populate(tops, page) };
     }
@@ -260,7 +262,7 @@ impl StackRegion {
     }
 
     fn stack(self: &Arc<Self>, state: &State, class: StackClass, index: u32) -> Stack {
-        let low = state.classes[class.slot()].low(class, index);
+        let low = state.classes[class.slot()].low(class, self.guard, index);
         let low = NonZeroUsize::new(low).expect("the kernel maps nothing at 0");
         Stack { region: Arc::clone(self), low, index, class }
     }
@@ -292,7 +294,7 @@ impl StackRegion {
             return Ok(index);
         }
         if of_class.carved == of_class.chunks.len() * class.per_chunk() {
-            let len = class.chunk_len();
+            let len = class.chunk_len(self.guard);
             let error = |os_error| StackError::OutOfAddressSpace { requested: len, os_error };
             if state.chunks == MAX_CHUNKS {
                 return Err(error(libc::ENOMEM));
@@ -311,7 +313,7 @@ impl StackRegion {
 
     /// Makes the guard of an index which the caller owns and which has none.
     fn install_guard(&self, state: &mut State, class: StackClass, index: u32) -> Result<(), StackError> {
-        let low = state.classes[class.slot()].low(class, index);
+        let low = state.classes[class.slot()].low(class, self.guard, index);
         if self.mode == GuardMode::Kernel {
             // SAFETY: the page is in a chunk of ours (R3) and the caller owns the stack it belongs to (R2).
             return unsafe { install_marker(low, self.guard) }
@@ -344,11 +346,11 @@ impl StackRegion {
         let Some((slot, index)) = found else { return false };
         let class = StackClass(slot as u8);
         let of_class = &mut state.classes[slot];
-        let low = of_class.low(class, index);
+        let low = of_class.low(class, self.guard, index);
         // SAFETY: the stack is in a chunk of ours (R3) and was on a free list, so it is ours (R2); the guard
         // is not needed there any more (R1).
         let bare = unsafe {
-            libc::madvise(low as *mut c_void, class.stack_size(), libc::MADV_DONTNEED);
+            libc::madvise(low as *mut c_void, class.span(self.guard), libc::MADV_DONTNEED);
             protect(low, self.guard, libc::PROT_READ | libc::PROT_WRITE)
         };
         if bare.is_err() {
@@ -405,7 +407,7 @@ impl Drop for StackRegion {
         self.registration.table().clear();
         let mut state = std::mem::take(self.state.get_mut().unwrap_or_else(PoisonError::into_inner));
         for (slot, of_class) in state.classes.iter().enumerate() {
-            let len = StackClass(slot as u8).chunk_len();
+            let len = StackClass(slot as u8).chunk_len(self.guard);
             for &base in &of_class.chunks {
                 // SAFETY: R3: mapped by `carve` with that length, and no `Stack` is left.
                 unsafe { unmap(base, len) };
@@ -452,10 +454,26 @@ impl Stack {
         self.index
     }
 
-    /// Bytes between its guard and its top.
-    #[cfg(test)]
+    /// Its size and the guard page's.
+    fn span(&self) -> usize {
+        self.class.span(self.region.guard)
+    }
+
+    /// Where its frames end, and its head begins.
+    fn top(&self) -> usize {
+        self.low.get() + self.region.guard + self.usable_size()
+    }
+
+    /// Room for a value of that type, for who has the stack (R4), in the line above its base. As long as the stack is not given back, and its memory
+    /// not released.
+    pub(crate) fn head<T>(&mut self) -> NonNull<T> {
+        const { assert!(size_of::<T>() <= HEAD && align_of::<T>() <= COLOUR_BYTES) };
+        NonNull::new(ptr::with_exposed_provenance_mut(self.top())).expect("above its low end")
+    }
+
+    /// Bytes between its guard and its base.
     pub(crate) fn usable_size(&self) -> usize {
-        self.class.stack_size() - self.region.guard - colour(self.index as usize)
+        usable(self.class, self.index as usize)
     }
 }
 
@@ -475,14 +493,13 @@ impl fmt::Debug for Stack {
     }
 }
 
-// SAFETY: the memory from the guard to the top is mapped readable and writable (R3) and ours alone (R2), the
+// SAFETY: the memory from the guard to the base is mapped readable and writable (R3) and ours alone (R2), the
 // page at `limit` is a guard (R1), more than MIN_STACK_SIZE lies between them (`class_for` gives at least
-// four pages, of which the guard is one and the colour is less than one), and base and limit do not change.
+// four pages, of which head and colour take less than one), and base and limit do not change.
 unsafe impl corosensei::stack::Stack for Stack {
     #[inline]
     fn base(&self) -> StackPointer {
-        let base = self.low.get() + self.class.stack_size() - colour(self.index as usize);
-        StackPointer::new(base).expect("above its low end")
+        StackPointer::new(self.top()).expect("above its low end")
     }
 
     /// The low end of the guard page: the contract wants guards included.
@@ -497,7 +514,7 @@ fn for_each_run(stacks: &mut [Stack], mut run: impl FnMut(usize, usize)) {
     stacks.sort_unstable_by_key(|s| s.low);
     let mut current: Option<(usize, usize)> = None;
     for stack in stacks {
-        let (low, size) = (stack.low.get(), stack.class.stack_size());
+        let (low, size) = (stack.low.get(), stack.span());
         current = match current {
             Some((start, len)) if start + len == low => Some((start, len + size)),
             other => {

@@ -3,7 +3,7 @@
 use super::{BUNDLED, CROWD, FLAGGED, MARKED, MOST_CROWD, NO_TIMER, SIGNALLED, Slot, State};
 use crate::{
     body::OwnedBody,
-    carrier::Carrier,
+    carrier::{Carrier, MOST_DEPTH},
     envelope::{Envelope, Kind, List},
     extension::Extension,
     remote_queue::Link,
@@ -78,11 +78,14 @@ impl<'a> Private<'a> {
     }
 
     pub(crate) fn carrier(self) -> *const Carrier {
-        self.0.carrier.get()
+        self.0.carrier.get().map_addr(|address| address & !MOST_DEPTH)
     }
 
-    pub(crate) fn set_carrier(self, carrier: *const Carrier) {
-        self.0.carrier.set(carrier);
+    /// Keeps a carrier that is so deep; null: none.
+    #[inline(always)]
+    pub(crate) fn set_carrier(self, carrier: *const Carrier, depth: usize) {
+        debug_assert!(carrier.addr() & MOST_DEPTH == 0 && depth <= MOST_DEPTH);
+        self.0.carrier.set(carrier.map_addr(|address| address | depth));
     }
 
     /// May it change its worker?
@@ -141,8 +144,7 @@ impl<'a> Private<'a> {
         if let Some(body) = body {
             body.prefetch();
         } else if !carrier.is_null() {
-            // SAFETY: a task keeps a live carrier.
-            unsafe { &*carrier }.prefetch();
+            Carrier::prefetch(carrier.map_addr(|address| address & !MOST_DEPTH), carrier.addr() & MOST_DEPTH);
         }
         outer.prefetch();
     }

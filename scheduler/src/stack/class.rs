@@ -24,7 +24,10 @@ pub(super) const COLOUR_BYTES: usize = 64;
 
 const _: () = assert!(COLOUR_BYTES.is_multiple_of(corosensei::stack::STACK_ALIGNMENT));
 
-/// A size class: stacks of 16 KiB, 32 KiB, ... 64 MiB, everything included.
+/// Bytes above a stack's base, at its end, for who runs it: whole cache lines.
+pub(super) const HEAD: usize = if cfg!(debug_assertions) { 128 } else { 64 };
+
+/// A size class: stacks of 16 KiB, 32 KiB, ... 64 MiB, everything included but the guard page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct StackClass(pub(crate) u8);
 
@@ -39,7 +42,7 @@ impl StackClass {
         Self((size / MIN_SIZE).trailing_zeros() as u8)
     }
 
-    /// Size of a stack of this class, guard page and colour included.
+    /// Size of a stack of this class, head and colour included.
     pub(crate) const fn stack_size(self) -> usize {
         MIN_SIZE << self.0
     }
@@ -50,9 +53,15 @@ impl StackClass {
         if n < MIN_CHUNK_STACKS { MIN_CHUNK_STACKS } else { n }
     }
 
+    /// From one stack to the next. The guard page comes on top of the size, a power of two: so the tops, which are all that most stacks ever use, are
+    /// an odd number of pages apart, and spread over all sets of the TLB. Without, with stacks of 256 KiB, they shared two of 128.
+    pub(super) const fn span(self, guard: usize) -> usize {
+        self.stack_size() + guard
+    }
+
     /// Length of one chunk.
-    pub(super) const fn chunk_len(self) -> usize {
-        self.per_chunk() * self.stack_size()
+    pub(super) const fn chunk_len(self, guard: usize) -> usize {
+        self.per_chunk() * self.span(guard)
     }
 
     pub(super) const fn slot(self) -> usize {
@@ -60,7 +69,7 @@ impl StackClass {
     }
 }
 
-/// The smallest class whose stacks have `size_bytes`, guard page included.
+/// The smallest class whose stacks have `size_bytes`.
 ///
 /// On a machine with pages larger than 4 KiB the smallest class is four pages.
 pub(crate) fn class_for(size_bytes: usize) -> Result<StackClass, StackError> {
@@ -73,9 +82,14 @@ pub(crate) fn class_for(size_bytes: usize) -> Result<StackClass, StackError> {
     Ok(StackClass::of_power(size_bytes.max(MIN_SIZE).max(4 * page_size()).next_power_of_two()))
 }
 
-/// By how many bytes the top of that stack is lowered.
+/// By how many bytes the end of that stack is lowered.
 pub(super) const fn colour(index: usize) -> usize {
     index % COLOURS * COLOUR_BYTES
+}
+
+/// What that stack of class `class` has for frames.
+pub(super) const fn usable(class: StackClass, index: usize) -> usize {
+    class.stack_size() - HEAD - colour(index)
 }
 
 /// Why there is no stack.

@@ -3,7 +3,7 @@
 //! R1 to R6 are the rules in the head of `stack.rs`.
 
 use super::{
-    class::{CLASSES, StackClass, colour},
+    class::{CLASSES, StackClass, usable},
     pages::page_size,
 };
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -66,13 +66,12 @@ impl RegionTable {
             }
             let class = StackClass((word & CLASS_MASK) as u8 - 1);
             let offset = addr.wrapping_sub(word & !CLASS_MASK);
-            if offset < class.chunk_len() {
-                if offset % class.stack_size() >= self.guard {
+            if offset < class.chunk_len(self.guard) {
+                if offset % class.span(self.guard) >= self.guard {
                     return None;
                 }
-                let index = seen[class.slot()] * class.per_chunk() + offset / class.stack_size();
-                let usable_size = class.stack_size() - self.guard - colour(index);
-                return Some(Fault { class, index: index as u32, usable_size });
+                let index = seen[class.slot()] * class.per_chunk() + offset / class.span(self.guard);
+                return Some(Fault { class, index: index as u32, usable_size: usable(class, index) });
             }
             seen[class.slot()] += 1;
         }

@@ -42,7 +42,7 @@ fn resident_pages(stack: &Stack) -> usize {
 
 /// Of each page of the stack, the lowest first: is it in memory?
 fn residence(stack: &Stack) -> Vec<bool> {
-    let len = stack.class().stack_size();
+    let len = stack.span();
     let mut pages = vec![0u8; len / stack.region.guard];
     // SAFETY: mincore only looks at the pages, and writes one byte for each.
     let done = unsafe { libc::mincore(stack.limit().get() as *mut c_void, len, pages.as_mut_ptr()) };
@@ -93,7 +93,7 @@ fn sizes_map_to_classes() {
     assert_eq!(class_for(usize::MAX), Err(StackError::SizeTooLarge { requested: usize::MAX, max: MAX_SIZE }));
     for slot in 0..CLASSES {
         let class = StackClass(slot as u8);
-        assert!(class.per_chunk() >= MIN_CHUNK_STACKS && class.chunk_len() >= CHUNK_BYTES);
+        assert!(class.per_chunk() >= MIN_CHUNK_STACKS && class.chunk_len(page_size()) >= CHUNK_BYTES);
     }
 }
 
@@ -128,14 +128,16 @@ fn every_class_has_disjoint_guarded_coloured_stacks() {
         for stack in &all {
             let (base, low) = (stack.base().get(), stack.limit().get());
             assert_eq!(base % corosensei::stack::STACK_ALIGNMENT, 0);
-            assert_eq!(base, low + stack.class().stack_size() - stack.index() as usize % 16 * 64);
+            let colour = stack.index() as usize % 16 * 64;
+            assert_eq!(base, low + stack.region.guard + stack.class().stack_size() - HEAD - colour);
             assert_eq!(base - low - stack.region.guard, stack.usable_size());
+            assert_eq!((stack.span() / page_size()) % 2, 1, "tops in all sets of the TLB");
             assert!(stack.usable_size() > corosensei::stack::MIN_STACK_SIZE);
             assert!(is_guarded(stack), "{stack:?}");
             assert!(kernel_can_read(base - 8));
         }
         all.sort_unstable_by_key(|s| s.low);
-        assert!(all.windows(2).all(|w| w[0].low.get() + w[0].class.stack_size() <= w[1].low.get()));
+        assert!(all.windows(2).all(|w| w[0].low.get() + w[0].span() <= w[1].low.get()));
         for stack in all {
             drop(use_stack(stack, 2));
         }
@@ -276,7 +278,7 @@ fn address_space_that_runs_out_is_a_typed_error() {
     let largest = class_for(MAX_SIZE).unwrap();
     assert_eq!(
         region.take(largest).unwrap_err(),
-        StackError::OutOfAddressSpace { requested: largest.chunk_len(), os_error: libc::ENOMEM }
+        StackError::OutOfAddressSpace { requested: largest.chunk_len(page_size()), os_error: libc::ENOMEM }
     );
     drop(use_stack(kept, 10));
 }
@@ -286,7 +288,7 @@ fn adjacent_stacks_are_one_run() {
     let region = StackRegion::new(100, GuardMode::detect()).unwrap();
     let mut stacks = Vec::new();
     region.take_batch(DEFAULT, 10, &mut stacks).unwrap();
-    let size = DEFAULT.stack_size();
+    let size = DEFAULT.span(page_size());
     let low = stacks[0].low.get();
     drop(stacks.remove(4));
     stacks.reverse();
@@ -306,9 +308,9 @@ fn released_memory_is_gone_and_guards_are_not() {
         let mut neighbour = use_stack(neighbour, 100);
         touch(&mut neighbour);
         stacks.iter_mut().for_each(touch);
-        let pages = DEFAULT.stack_size() / region.guard;
+        let pages = DEFAULT.span(region.guard) / region.guard;
         assert!(stacks.iter().all(|s| resident_pages(s) == pages - 2));
-        assert_eq!(StackRegion::release_memory(&mut stacks), 7 * DEFAULT.stack_size());
+        assert_eq!(StackRegion::release_memory(&mut stacks), 7 * DEFAULT.span(region.guard));
         assert!(stacks.iter().all(|s| resident_pages(s) == 0));
         assert!(resident_pages(&neighbour) >= pages - 2, "it was not among them");
         assert!(stacks.iter().all(is_guarded));
@@ -328,7 +330,7 @@ fn top_pages_come_by_the_batch_or_as_they_are_touched() {
         touch(&mut stacks[700]);
         StackRegion::back_tops(&mut stacks);
         let pages: Vec<_> = stacks.iter().map(resident_pages).collect();
-        assert_eq!(pages[700], DEFAULT.stack_size() / region.guard - 2, "what was there stays");
+        assert_eq!(pages[700], DEFAULT.span(region.guard) / region.guard - 2, "what was there stays");
         // Not with every kernel.
         let backed = pages[0];
         assert!(backed <= 1, "{backed} pages");

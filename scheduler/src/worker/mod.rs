@@ -445,7 +445,7 @@ impl Worker {
             let task = self.private(slot);
             let carrier = task.carrier();
             if !carrier.is_null() {
-                task.set_carrier(ptr::null());
+                task.set_carrier(ptr::null(), 0);
                 // SAFETY: made by `into_raw`; the task that keeps it never runs again.
                 unsafe { CarrierBox::from_raw(carrier) }.into_inner().leak();
             }

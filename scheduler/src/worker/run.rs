@@ -92,7 +92,7 @@ impl Worker {
                 }
             }
         } else {
-            task.set_carrier(ptr::null());
+            task.set_carrier(ptr::null(), 0);
             self.kept.set(self.kept.get() - 1);
         }
         self.carrier.set(carrier);

@@ -6,6 +6,7 @@
 
 use super::{Parting, Worker, timers};
 use crate::{
+    carrier::Carrier,
     envelope::List,
     remote_queue::Link,
     slot::{DOOMED, ENDING, NO_TIMER, POKED, SIGNALLED, Slot, State, TIMED_OUT},
@@ -195,7 +196,7 @@ impl Worker {
         self.die_if_doomed(slot);
         task.set_state(State::Running);
         // Before it is queued: the queue tells tasks with a stack from those that may be given away.
-        task.set_carrier(self.carrier.get());
+        task.set_carrier(self.carrier.get(), 0);
         self.turned_away(slot, voluntarily);
         self.enqueue(task);
         self.metrics.preempted.add(1);
@@ -207,7 +208,7 @@ impl Worker {
     #[inline(always)]
     fn park_current(&self, slot: &Slot) {
         let carrier = self.carrier.get();
-        self.private(slot).set_carrier(carrier);
+        self.private(slot).set_carrier(carrier, Carrier::depth(carrier));
         self.parting.set(Parting::Kept);
         self.end_slice();
         // SAFETY: the carrier that runs; it lives until `finish`.
