@@ -14,7 +14,8 @@
 //! 3. Tasks that have started stay where they are, so it matters where they start. A worker whose queue is
 //!    long also looks, now and then, whether another one's is much shorter, and gives part of the
 //!    difference before its tasks have started. The queue of a worker with a tree goes up and down all the time, and what one worker knows of
-//!    another is old: so if most tasks are new it does that again only after a pause.
+//!    another is old: so if most tasks are new it does that again only after a pause. Nor is a gift given back before that, unless its tasks end as
+//!    they start, or take long (rule 6): who has given half of a burst and started the rest waits for it, perhaps, and is idle for that alone.
 //! 4. An idle worker is claimed (taken out of the set) by one giver at a time.
 //! 5. What was new with the giver is new with the receiver, and older than all that is new there: a tree unfolds depth first
 //!    there too (`run_queue.rs`).
@@ -145,6 +146,8 @@ pub(super) struct Balance {
     lulls: Cell<u64>,
     /// When the oldest new task ceases to be new.
     next_aging: Cell<u64>,
+    /// Not before that is given what stays where it starts (rule 3).
+    next_gift: Cell<u64>,
     /// Not before that are new tasks given to a worker that is busy too.
     next_level: Cell<u64>,
     /// As of the latest look at the pace.
@@ -159,6 +162,7 @@ impl Balance {
             surplus_since: Cell::new(u64::MAX),
             lulls: Cell::new(0),
             next_aging: Cell::new(0),
+            next_gift: Cell::new(0),
             next_level: Cell::new(0),
             lives: Cell::new(Lives::default()),
             paces: Cell::new([0; 2]),
@@ -242,6 +246,9 @@ impl Worker {
             seen.lives.set(lives);
         } else {
             seen.look_at_pace(lives);
+        }
+        if pace == 0 && now < seen.next_gift.get() {
+            return false;
         }
         let stood = now - seen.surplus_since.get();
         // The longer the slices, the sooner it pays.
@@ -422,6 +429,7 @@ impl Worker {
         self.flush();
         self.adopted.set(true);
         self.metrics.adopted.add(batch.tasks.len() as u64);
+        self.balance.next_gift.set(self.shared.clock.now() + PAUSE);
         // The slots are in the giver's cache: they are asked for some at a time, ahead of the first write.
         let mut ahead = batch.tasks.iter();
         ahead.by_ref().take(AHEAD).for_each(|entry| ask_for(*entry));
