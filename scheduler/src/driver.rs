@@ -7,7 +7,7 @@
 //!    that wait by [`Poller::wake`] (`parker.rs`, `park_in`). So an event reaches its task without another thread;
 //! 2. a busy worker looks at the poller every 50 µs, between two slices;
 //! 3. a rescuer (`watchdog.rs`) looks at it in place of a stuck worker: what comes may be for a task that
-//!    has been given away.
+//!    has been given away. What is sent then goes by way of that worker: of what one source sends, some before and some after, order is kept.
 //!
 //! Events are handed out on the stack of the worker's thread, which is as large as the stack of any thread: a carrier that
 //! finds that a look is due goes back to the base loop first. (A rescuer has the stack of its own thread.)
@@ -138,13 +138,23 @@ pub fn is_dispatching() -> bool {
 ///
 /// Whoever takes over from this worker what sends (a socket's reader), calls [`take_in`] before it goes on.
 pub fn flush() {
-    current::on_this_worker(Worker::flush);
+    with_sender(Worker::flush);
 }
 
 /// What was under way to this worker before this is in the mailboxes of its tasks: nothing that is sent here from now on overtakes it. (For
 /// a task that moves the scheduler sees to that itself: `owner.rs`, rule 6.)
 pub fn take_in() {
-    current::on_this_worker(Worker::take_in_all_mail);
+    with_sender(Worker::take_in_all_mail);
+}
+
+/// The worker by way of which this thread sends.
+fn with_sender(f: impl FnOnce(&Worker)) {
+    match current::stands_in_for() {
+        Some(worker) => f(worker),
+        None => {
+            current::on_this_worker(f);
+        }
+    }
 }
 
 /// Does this thread run a systematic scheduler?
@@ -196,7 +206,9 @@ impl Worker {
     fn dispatch(&self, poller: &Arc<dyn Poller>) {
         // A rescuer is not this worker, which may itself be in the middle of this.
         let before = self.dispatching.replace(!self.rescued.get());
-        let result = self.outside(|| catch_unwind(AssertUnwindSafe(|| poller.dispatch())));
+        let hand_out = || catch_unwind(AssertUnwindSafe(|| poller.dispatch()));
+        let result =
+            if self.rescued.get() { current::stand_in_for(self, hand_out) } else { self.outside(hand_out) };
         self.dispatching.set(before);
         if let Err(payload) = result {
             std::mem::forget(payload);

@@ -30,7 +30,7 @@ use crate::{
 };
 use std::{
     io,
-    ptr::NonNull,
+    ptr::{self, NonNull},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -238,7 +238,13 @@ impl Shared {
         }
     }
 
+    /// Sends; the caller is no worker of this scheduler. A rescuer may be, in effect (`driver.rs`, rule 3).
     pub(crate) fn send_from_outside(&self, to: TaskId, mut envelope: Envelope) -> Result<(), Envelope> {
+        if let Some(worker) = current::stands_in_for()
+            && ptr::eq(&raw const *worker.shared, self)
+        {
+            return worker.send(to, envelope);
+        }
         let Some(slot) = self.slab.get(to.index()) else { return Err(envelope) };
         if slot.serial() != to.serial() {
             return Err(envelope);

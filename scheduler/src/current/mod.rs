@@ -1,6 +1,6 @@
 //! What the task that runs can do: the interface to the crate above.
 //!
-//! The only thread-local of the workspace: which worker this thread is. Reading it is sound on suspended
+//! The only thread-locals of the workspace: which worker this thread is, and for which one it stands in. Reading them is sound on suspended
 //! stacks because a stack never changes its thread (`carrier.rs`).
 //!
 //! Functions that need a task say what they do without one.
@@ -50,6 +50,26 @@ use std::{
 
 thread_local! {
     static WORKER: Cell<*const Worker> = const { Cell::new(ptr::null()) };
+    static STANDS_IN_FOR: Cell<*const Worker> = const { Cell::new(ptr::null()) };
+}
+
+/// A rescuer hands out this worker's events: runs `f`. What that sends goes the worker's own way, behind what it has sent itself. To all other
+/// code this thread is no worker.
+pub(crate) fn stand_in_for<R>(worker: &Worker, f: impl FnOnce() -> R) -> R {
+    struct Reset(*const Worker);
+    impl Drop for Reset {
+        fn drop(&mut self) {
+            STANDS_IN_FOR.set(self.0);
+        }
+    }
+    let _reset = Reset(STANDS_IN_FOR.replace(worker));
+    f()
+}
+
+/// The worker of which this thread has custody while it hands out its events.
+pub(crate) fn stands_in_for<'a>() -> Option<&'a Worker> {
+    // SAFETY: set while `stand_in_for` runs, whose caller has the worker. The callers keep the reference no longer than their call.
+    unsafe { STANDS_IN_FOR.get().as_ref() }
 }
 
 /// Runs `f` on this thread as this worker.
