@@ -244,17 +244,20 @@ impl Endpoint {
     /// May a node that has proved itself come in?
     pub(crate) fn admission(&self, peer: &Identity) -> Admission {
         let link = self.link(&peer.name);
-        let state = link.lock();
+        let mut state = link.lock();
         if peer.creation < link.newest.load(Ordering::Acquire) {
             return Admission::Refuse(Refusal::Stale);
         }
         match state.connected_with() {
             Some(creation) if creation == peer.creation => Admission::Alive,
-            Some(_) => Admission::Welcome,
             None if state.dialling && simultaneous(&self.identity.name, &peer.name) => {
                 Admission::Refuse(Refusal::Simultaneous)
             }
-            None => Admission::Welcome,
+            _ => {
+                // Nothing comes between this and the end of its handshake; and between two looks at the state it could begin to dial.
+                state.coming = state.coming.max(Some(peer.creation));
+                Admission::Welcome
+            }
         }
     }
 

@@ -180,11 +180,10 @@ impl Peer {
     }
 
     fn dial(&mut self) {
-        if self.connection.is_some() || self.patience.is_some() {
+        if self.connection.is_some() || self.patience.is_some() || !self.link.begin_to_dial() {
             return;
         }
         self.patience = Some(now() + SETUP);
-        self.link.lock().dialling = true;
         self.endpoint.dial(&self.link);
     }
 

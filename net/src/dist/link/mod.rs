@@ -60,7 +60,7 @@ pub(crate) struct State {
     pub(crate) up: Option<Up>,
     /// A handshake with this incarnation is done, and the peer process will make a connection of it: to other handshakes it is one already.
     /// The other side may have begun to use it, and a second connection would replace it.
-    coming: Option<u64>,
+    pub(crate) coming: Option<u64>,
     pub(crate) dialling: bool,
     waiting: Vec<Waiting>,
     waiting_bytes: usize,
@@ -261,6 +261,13 @@ impl Link {
         if let Some((channel, queued)) = kick {
             channel.kick(queued);
         }
+    }
+
+    /// From now on it dials, and who asks to come in is told so. False: a connection is coming anyway.
+    pub(crate) fn begin_to_dial(&self) -> bool {
+        let mut state = self.lock();
+        state.dialling = state.connected_with().is_none();
+        state.dialling
     }
 
     /// A handshake is done. To be called before the other hears of it; then the peer process is told
