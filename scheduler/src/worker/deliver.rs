@@ -10,7 +10,7 @@ use super::Worker;
 use crate::{
     bundle::Bundle,
     envelope::{Envelope, Kind},
-    owner::Whose,
+    owner::{Whose, WorkerId},
     remote_queue::Link,
     slot::{BUNDLED, CROWD, DOOMED, ENDING, POKED, Private, SIGNALLED, Slot, State, TIMED_OUT},
     task::{Handled, TaskId},
@@ -55,8 +55,10 @@ impl Worker {
         if !self.custody.enter_quickly() {
             return self.post_slowly(slot, serial, envelope);
         }
-        if slot.owner.look(self.id) != Whose::Mine || slot.remote.has_links() {
-            return self.post_elsewhere(slot, serial, envelope, true);
+        match slot.owner.look(self.id) {
+            Whose::Mine if !slot.remote.has_links() => {}
+            Whose::Other(owner) => return self.post_far(slot, serial, envelope, owner),
+            _ => return self.post_elsewhere(slot, serial, envelope, true),
         }
         let task = self.private(slot);
         let price = slot.price();
@@ -78,6 +80,30 @@ impl Worker {
         if task.state().listens() {
             self.enqueue(task);
         }
+        self.custody.leave();
+        self.pay_for_send(price);
+    }
+
+    /// For a task of another worker. Without a frame, too.
+    #[inline(never)]
+    fn post_far(&self, slot: &Slot, serial: u64, envelope: Envelope, owner: WorkerId) {
+        let price = slot.price();
+        if self.shared.idle.contains(owner) {
+            return self.post_elsewhere(slot, serial, envelope, true);
+        }
+        match self.hold_quickly(slot, envelope) {
+            Ok(false) => {}
+            Ok(true) => return self.post_full(price),
+            Err(envelope) => return self.post_elsewhere(slot, serial, envelope, true),
+        }
+        self.custody.leave();
+        self.pay_for_send(price);
+    }
+
+    /// The outbox is full after that.
+    #[inline(never)]
+    fn post_full(&self, price: i32) {
+        self.flush();
         self.custody.leave();
         self.pay_for_send(price);
     }

@@ -69,21 +69,45 @@ impl Outbox {
     /// Takes an envelope in. True: it is time to flush.
     #[inline(always)]
     fn hold(&mut self, slot: &Slot, serial: u64, envelope: Envelope, stock: &Stock<Bundle>) -> bool {
-        if !ptr::eq(self.to, slot) {
-            if self.run > SHORT {
-                self.close_run(stock);
-            }
-            (self.to, self.run) = (slot, 0);
-        }
-        self.held += 1;
-        self.run += 1;
-        if self.run <= SHORT {
-            self.mailbag.push(slot, envelope);
-            self.mailbag.len() >= ENOUGH
-        } else {
+        let envelope = match self.hold_quickly(slot, envelope) {
+            Ok(full) => return full,
+            Err(envelope) => envelope,
+        };
+        if ptr::eq(self.to, slot) {
+            self.held += 1;
+            self.run += 1;
             self.bundle.push(envelope, serial);
-            self.bundle.len() >= BUNDLE
+            return self.bundle.len() >= BUNDLE;
         }
+        self.close_run(stock);
+        self.begin_run(slot, envelope)
+    }
+
+    /// The same for what goes into the mailbag as it is: the latest run is short, with this one too if it belongs to it. Else it comes back.
+    #[inline(always)]
+    fn hold_quickly(&mut self, slot: &Slot, envelope: Envelope) -> Result<bool, Envelope> {
+        let same = ptr::eq(self.to, slot);
+        if self.run > SHORT || same && self.run == SHORT {
+            return Err(envelope);
+        }
+        if !same {
+            return Ok(self.begin_run(slot, envelope));
+        }
+        self.run += 1;
+        Ok(self.put(slot, envelope))
+    }
+
+    #[inline(always)]
+    fn begin_run(&mut self, slot: &Slot, envelope: Envelope) -> bool {
+        (self.to, self.run) = (slot, 1);
+        self.put(slot, envelope)
+    }
+
+    #[inline(always)]
+    fn put(&mut self, slot: &Slot, envelope: Envelope) -> bool {
+        self.held += 1;
+        self.mailbag.push(slot, envelope);
+        self.mailbag.len() >= ENOUGH
     }
 
     /// The latest run is complete.
@@ -127,6 +151,19 @@ impl Worker {
         if full || urgent {
             self.flush();
         }
+    }
+
+    /// A message into the outbox, in the usual case: not of a long run, and for a worker that is not idle. True: it is time to flush. Else it comes
+    /// back.
+    #[inline(always)]
+    pub(super) fn hold_quickly(&self, slot: &Slot, message: Envelope) -> Result<bool, Envelope> {
+        debug_assert_eq!(message.kind(), Kind::Message);
+        // SAFETY: `Worker` rule 1.
+        let held = unsafe { self.outbox.with(|outbox| outbox.hold_quickly(slot, message)) };
+        if held.is_ok() {
+            self.metrics.remote.add(1);
+        }
+        held
     }
 
     /// Pushes what is held back (rule 1).
