@@ -31,6 +31,8 @@ use std::{
     ptr::{self, NonNull},
 };
 
+/// Aligned so that the low bits of its address are free ([`MOST_DEPTH`]).
+#[repr(align(64))]
 pub(crate) struct Carrier {
     /// `None` only before `on` is done.
     coroutine: UnsafeCell<Option<Coroutine<(), (), (), Stack>>>,
@@ -89,6 +91,8 @@ impl Drop for CarrierBox {
 /// How far below its carrier a suspended stack ends, in lines of 64 bytes; so much at most. For a slot, which has six bits for it.
 pub(crate) const MOST_DEPTH: usize = 63;
 
+const _: () = assert!(align_of::<Carrier>() > MOST_DEPTH);
+
 impl Carrier {
     /// A carrier on this stack, for the calling thread.
     pub(crate) fn on(mut stack: Stack) -> CarrierBox {
@@ -101,7 +105,7 @@ impl Carrier {
             #[cfg(debug_assertions)]
             thread: std::thread::current().id(),
         };
-        // SAFETY: the head of a stack that is ours.
+        // SAFETY: the head of a stack that we have (`stack.rs`, R4), large enough and aligned.
         unsafe { place.write(value) };
         let carrier = CarrierBox(place);
         let this: *const Carrier = place.as_ptr();

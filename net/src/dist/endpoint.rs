@@ -250,12 +250,13 @@ impl Endpoint {
         }
         match state.connected_with() {
             Some(creation) if creation == peer.creation => Admission::Alive,
+            Some(creation) if creation > peer.creation => Admission::Refuse(Refusal::Stale),
             None if state.dialling && simultaneous(&self.identity.name, &peer.name) => {
                 Admission::Refuse(Refusal::Simultaneous)
             }
             _ => {
                 // Nothing comes between this and the end of its handshake; and between two looks at the state it could begin to dial.
-                state.coming = state.coming.max(Some(peer.creation));
+                state.comes(peer.creation);
                 Admission::Welcome
             }
         }

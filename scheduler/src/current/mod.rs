@@ -68,7 +68,8 @@ pub(crate) fn stand_in_for<R>(worker: &Worker, f: impl FnOnce() -> R) -> R {
 
 /// The worker of which this thread has custody while it hands out its events.
 pub(crate) fn stands_in_for<'a>() -> Option<&'a Worker> {
-    // SAFETY: set while `stand_in_for` runs, whose caller has the worker. The callers keep the reference no longer than their call.
+    // SAFETY: set while `stand_in_for` runs, whose caller, a rescuer, has the worker and custody of it (`custody.rs`, rule 2) until after that. The
+    // callers are code that it calls, and keep the reference no longer than their call.
     unsafe { STANDS_IN_FOR.get().as_ref() }
 }
 

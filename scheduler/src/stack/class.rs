@@ -27,6 +27,8 @@ const _: () = assert!(COLOUR_BYTES.is_multiple_of(corosensei::stack::STACK_ALIGN
 /// Bytes above a stack's base, at its end, for who runs it: whole cache lines.
 pub(super) const HEAD: usize = if cfg!(debug_assertions) { 128 } else { 64 };
 
+const _: () = assert!(HEAD.is_multiple_of(COLOUR_BYTES));
+
 /// A size class: stacks of 16 KiB, 32 KiB, ... 64 MiB, everything included but the guard page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct StackClass(pub(crate) u8);
@@ -54,7 +56,7 @@ impl StackClass {
     }
 
     /// From one stack to the next. The guard page comes on top of the size, a power of two: so the tops, which are all that most stacks ever use, are
-    /// an odd number of pages apart, and spread over all sets of the TLB. Without, with stacks of 256 KiB, they shared two of 128.
+    /// an odd number of pages apart, and spread over all sets of a TLB that takes them from the page's number. Powers of two apart they share a few.
     pub(super) const fn span(self, guard: usize) -> usize {
         self.stack_size() + guard
     }

@@ -58,9 +58,9 @@ pub(crate) struct Link {
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) up: Option<Up>,
-    /// A handshake with this incarnation is done, and the peer process will make a connection of it: to other handshakes it is one already.
-    /// The other side may have begun to use it, and a second connection would replace it.
-    pub(crate) coming: Option<u64>,
+    /// A handshake with this incarnation is done, or cannot fail any more, and the peer process will make a connection of it: to other handshakes it is
+    /// one already. The other side may have begun to use it, and a second connection would replace it.
+    coming: Option<u64>,
     pub(crate) dialling: bool,
     waiting: Vec<Waiting>,
     waiting_bytes: usize,
@@ -73,6 +73,11 @@ impl State {
     /// With which incarnation there is a connection, or one as good as made.
     pub(crate) fn connected_with(&self) -> Option<u64> {
         self.coming.max(self.up.as_ref().map(|up| up.creation))
+    }
+
+    /// See [`Link::comes`].
+    pub(crate) fn comes(&mut self, creation: u64) {
+        self.coming = self.coming.max(Some(creation));
     }
 }
 
@@ -273,8 +278,7 @@ impl Link {
     /// A handshake is done. To be called before the other hears of it; then the peer process is told
     /// ([`Connected`](PeerMessage::Connected)), and calls [`arrived`](Self::arrived).
     pub(crate) fn comes(&self, creation: u64) {
-        let mut state = self.lock();
-        state.coming = state.coming.max(Some(creation));
+        self.lock().comes(creation);
     }
 
     /// The peer process has what a handshake has made, and has made a connection of it or has not.
