@@ -253,12 +253,15 @@ impl Drop for Cache {
 }
 
 /// Asks for a line that will be written soon, and may be in another core's cache.
+///
+/// By the instruction itself: `_mm_prefetch` asks for a copy to read, whatever its hint says, if the target has no feature `prfchw`. A processor without it
+/// takes it as a no-operation if it has 64 bits (AMD64 Architecture Programmer's Manual, volume 3; Intel's, volume 2, `PREFETCHW`).
 #[inline(always)]
 pub(crate) fn prefetch_to_write<T>(line: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a hint; it never faults, whatever the address.
     unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_ET0 }>(line.cast());
+        std::arch::asm!("prefetchw byte ptr [{}]", in(reg) line, options(nostack, preserves_flags, readonly));
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = line;
