@@ -79,9 +79,16 @@ impl<M: Send + 'static> Mailbox<M> {
     /// process is already ending, for then nothing can come any more.
     #[inline(always)]
     pub fn receive(&mut self) -> Received<M> {
-        match self.receive_until(u64::MAX) {
-            Some(received) => received,
-            None => panic!("receive in a process that is ending"),
+        loop {
+            match self.receive_any(u64::MAX, false) {
+                Ok(Got::Message(message)) => return Received::Message(message.take()),
+                Ok(Got::Envelope(envelope)) => {
+                    if let Some(received) = open(envelope, self.bounded()) {
+                        return received;
+                    }
+                }
+                Err(miss) => self.nothing(miss),
+            }
         }
     }
 
@@ -103,11 +110,10 @@ impl<M: Send + 'static> Mailbox<M> {
         self.receive_until(0)
     }
 
-    #[inline(always)]
     fn receive_until(&mut self, deadline: u64) -> Option<Received<M>> {
         loop {
             match self.receive_any(deadline, false) {
-                Ok(Got::Message(message)) => return Some(Received::Message(message)),
+                Ok(Got::Message(message)) => return Some(Received::Message(message.take())),
                 Ok(Got::Envelope(envelope)) => {
                     if let Some(received) = open(envelope, self.bounded()) {
                         return Some(received);
@@ -132,9 +138,19 @@ impl<M: Send + 'static> Mailbox<M> {
     /// As [`Mailbox::receive`].
     #[inline(always)]
     pub fn message(&mut self) -> M {
-        match self.message_until(u64::MAX) {
-            Some(message) => message,
-            None => panic!("receive in a process that is ending"),
+        loop {
+            match self.receive_any(u64::MAX, true) {
+                Ok(Got::Message(message)) => return message.take(),
+                Ok(Got::Envelope(envelope)) => {
+                    if let Some(Received::Message(message)) = open(envelope, self.bounded()) {
+                        return message;
+                    }
+                }
+                Err(Miss::Other) => {
+                    return self.search_message(u64::MAX).unwrap_or_else(|| self.nothing(Miss::Ending));
+                }
+                Err(miss) => self.nothing(miss),
+            }
         }
     }
 
@@ -144,14 +160,10 @@ impl<M: Send + 'static> Mailbox<M> {
     ///
     /// As [`Mailbox::receive_timeout`].
     pub fn message_timeout(&mut self, timeout: Duration) -> Option<M> {
-        self.message_until(process::deadline(timeout))
-    }
-
-    #[inline(always)]
-    fn message_until(&mut self, deadline: u64) -> Option<M> {
+        let deadline = process::deadline(timeout);
         loop {
             match self.receive_any(deadline, true) {
-                Ok(Got::Message(message)) => return Some(message),
+                Ok(Got::Message(message)) => return Some(message.take()),
                 Ok(Got::Envelope(envelope)) => {
                     if let Some(Received::Message(message)) = open(envelope, self.bounded()) {
                         return Some(message);
@@ -163,6 +175,16 @@ impl<M: Send + 'static> Mailbox<M> {
                 Err(Miss::Stranger) => wrong_process(self.owner),
             }
         }
+    }
+
+    /// There was nothing, though it would have waited for ever.
+    #[cold]
+    fn nothing(&self, miss: Miss) -> ! {
+        if miss == Miss::Stranger {
+            wrong_process(self.owner);
+        }
+        missed::<()>();
+        panic!("receive in a process that is ending")
     }
 
     #[cold]

@@ -196,7 +196,7 @@ impl<S: Server> Serving<S> {
         }
         while let Some(got) = current::next(!self.bounded) {
             let flow = match got {
-                Got::Message(message) => self.server.handle(Received::Message(message)),
+                Got::Message(message) => self.server.handle(Received::Message(message.take())),
                 Got::Envelope(envelope) => self.handle_envelope(envelope),
             };
             if let Flow::Stop(reason) = flow {

@@ -227,14 +227,13 @@ impl Envelope {
         self.contents().type_id == TypeId::of::<T>()
     }
 
-    /// Is it a message without a tag, and a `T`?
+    /// Is it a message, and a `T`?
     #[inline(always)]
-    pub(crate) fn is_plain<T: Send + 'static>(&self) -> bool {
+    pub(crate) fn is_message<T: Send + 'static>(&self) -> bool {
         let contents = self.contents();
         // The descriptions of a type may have several addresses.
-        let is_message = std::ptr::eq(contents, Typed::<T, { Kind::Message as u8 }>::CONTENTS)
-            || (contents.kind == Kind::Message && contents.type_id == TypeId::of::<T>());
-        is_message && self.tag() == 0
+        std::ptr::eq(contents, Typed::<T, { Kind::Message as u8 }>::CONTENTS)
+            || (contents.kind == Kind::Message && contents.type_id == TypeId::of::<T>())
     }
 
     /// Looks at the payload.

@@ -88,6 +88,8 @@ mod place;
 #[cfg(not(loom))]
 mod region;
 #[cfg(not(loom))]
+mod ring;
+#[cfg(not(loom))]
 mod run_queue;
 #[cfg(not(loom))]
 mod scheduler;

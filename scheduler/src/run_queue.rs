@@ -10,10 +10,9 @@
 //! as there were (or a few), all others that wait by then have their turns; and now and then ([`AGING`]) the new one that has waited
 //! longest becomes one of these. Not often: it is the root of a large tree, and begins to unfold while the others are half done.
 //!
-//! The oldest normal task is kept in a field of its own, `front`: two tasks that wake each other in turn, which
-//! is the most frequent case, never touch the ring.
+//! Normal tasks that are not new are the usual case: to push one, and to pop it, counts nothing but what their ring counts.
 
-use crate::{clock::Random, slot::Slot};
+use crate::{clock::Random, ring::Ring, slot::Slot};
 use std::{collections::VecDeque, ptr};
 
 /// Normal tasks that run between two low ones when both wait (Erlang's figure).
@@ -29,6 +28,18 @@ const LOW: usize = 3;
 /// A task in a queue.
 pub(crate) type Entry = *const Slot;
 
+/// Tasks that have their turns soon, probably; or null.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ahead {
+    pub(crate) next: Entry,
+    /// The one after it, or one that has been there: to ask for its lines, not to look at it.
+    pub(crate) behind: Entry,
+}
+
+impl Ahead {
+    pub(crate) const NOBODY: Self = Ahead { next: ptr::null(), behind: ptr::null() };
+}
+
 /// With its place in the order of arrival.
 #[derive(Clone, Copy, Debug)]
 struct Item {
@@ -40,8 +51,8 @@ struct Item {
 /// be found at once among any number of others. Together they are one queue, by the numbers.
 #[derive(Debug, Default)]
 struct Level {
-    fresh: VecDeque<Item>,
-    started: VecDeque<Item>,
+    fresh: Ring<Item>,
+    started: Ring<Item>,
 }
 
 impl Level {
@@ -50,18 +61,30 @@ impl Level {
     }
 
     #[inline(always)]
-    fn ring(&mut self, fresh: bool) -> &mut VecDeque<Item> {
+    fn ring(&mut self, fresh: bool) -> &mut Ring<Item> {
         if fresh { &mut self.fresh } else { &mut self.started }
     }
 
-    /// The older of the two rings' first, and whether it is without a stack.
+    /// The ring in which the oldest one is first.
     #[inline(always)]
-    fn pop(&mut self) -> Option<(Item, bool)> {
-        let fresh = match (self.fresh.front(), self.started.front()) {
-            (Some(fresh), Some(started)) => fresh.number < started.number,
-            (fresh, _) => fresh.is_some(),
+    fn oldest(&mut self) -> &mut Ring<Item> {
+        let fresh = self
+            .fresh
+            .front()
+            .is_some_and(|fresh| self.started.front().is_none_or(|started| fresh.number < started.number));
+        self.ring(fresh)
+    }
+
+    /// Takes the oldest one. And those that come behind it in its ring, as far as can be seen at a glance.
+    #[inline(always)]
+    fn pop(&mut self) -> Option<(Entry, Ahead)> {
+        let ring = self.oldest();
+        let item = ring.pop_front()?;
+        let ahead = match ring.front() {
+            Some(next) => Ahead { next: next.entry, behind: ring.around_second().entry },
+            None => Ahead::NOBODY,
         };
-        Some((self.ring(fresh).pop_front()?, fresh))
+        Some((item.entry, ahead))
     }
 
     /// Moves the youngest ones without a stack that are `wanted` to `out`, in their order.
@@ -70,7 +93,7 @@ impl Level {
         let mut from = self.fresh.len();
         while from > 0 && missing > 0 {
             from -= 1;
-            missing -= usize::from(wanted(self.fresh[from].entry));
+            missing -= usize::from(self.fresh.get(from).is_some_and(|item| wanted(item.entry)));
         }
         let tail = self.fresh.split_off(from);
         for item in tail {
@@ -89,17 +112,8 @@ impl Level {
 
 #[derive(Debug)]
 pub(crate) struct RunQueue {
-    /// The oldest normal task, or null; then `levels[NORMAL]` is empty.
-    front: Entry,
-    /// It has no stack.
-    front_fresh: bool,
-    /// Its number.
-    front_number: u64,
     /// Tasks that are not normal.
     special: usize,
-    len: usize,
-    /// Tasks without a stack.
-    fresh: usize,
     next_number: u64,
     levels: [Level; LEVELS],
     normal_turns: u8,
@@ -120,12 +134,7 @@ pub(crate) struct RunQueue {
 impl RunQueue {
     pub(crate) fn new() -> Self {
         RunQueue {
-            front: ptr::null(),
-            front_fresh: false,
-            front_number: 0,
             special: 0,
-            len: 0,
-            fresh: 0,
             next_number: 0,
             levels: Default::default(),
             normal_turns: 0,
@@ -147,8 +156,6 @@ impl RunQueue {
     /// A normal task that was just spawned, without a stack.
     #[inline(always)]
     pub(crate) fn push_new(&mut self, entry: Entry) {
-        self.len += 1;
-        self.fresh += 1;
         self.new_count += 1;
         self.newest.push(entry);
     }
@@ -161,87 +168,73 @@ impl RunQueue {
 
     /// Takes in what was new with another worker, in the order of `take_fresh`: it has its turn after what is new here.
     pub(crate) fn adopt_new(&mut self, entries: &[Entry]) {
-        self.len += entries.len();
-        self.fresh += entries.len();
         self.new_count += entries.len();
         for entry in entries {
             self.new.push_front(*entry);
         }
     }
 
-    #[inline(always)]
     pub(crate) fn len(&self) -> usize {
-        self.len
+        self.new_count + self.levels.iter().map(Level::len).sum::<usize>()
     }
 
     /// Tasks that may be given away.
-    #[inline(always)]
     pub(crate) fn fresh(&self) -> usize {
-        self.fresh
+        self.new_count + self.levels.iter().map(|level| level.fresh.len()).sum::<usize>()
     }
 
     /// `fresh`: it has no stack. That does not change while it is in the queue.
     #[inline(always)]
     pub(crate) fn push(&mut self, entry: Entry, priority: u8, fresh: bool) {
-        self.len += 1;
-        self.fresh += usize::from(fresh);
-        let number = self.next_number;
+        let item = Item { entry, number: self.next_number };
         self.next_number += 1;
-        if priority as usize == NORMAL && self.front.is_null() {
-            self.front = entry;
-            self.front_fresh = fresh;
-            self.front_number = number;
-            return;
+        if priority as usize == NORMAL {
+            self.levels[NORMAL].ring(fresh).push_back(item);
+        } else {
+            self.push_special(item, priority, fresh);
         }
-        self.special += usize::from(priority as usize != NORMAL);
-        self.levels[priority as usize].ring(fresh).push_back(Item { entry, number });
+    }
+
+    /// The same if it is a normal task and there is room for it. False: it is not so.
+    #[inline(always)]
+    pub(crate) fn push_quickly(&mut self, entry: Entry, priority: u8, fresh: bool) -> bool {
+        if priority as usize != NORMAL {
+            return false;
+        }
+        let pushed = self.levels[NORMAL].ring(fresh).push_quickly(Item { entry, number: self.next_number });
+        self.next_number += u64::from(pushed);
+        pushed
+    }
+
+    #[cold]
+    fn push_special(&mut self, item: Item, priority: u8, fresh: bool) {
+        self.special += 1;
+        self.levels[priority as usize].ring(fresh).push_back(item);
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Entry> {
+        self.pop_and_look().map(|(entry, _)| entry)
     }
 
     #[inline(always)]
-    pub(crate) fn pop(&mut self) -> Option<Entry> {
-        if self.len == 0 {
-            return None;
-        }
-        self.len -= 1;
+    pub(crate) fn pop_and_look(&mut self) -> Option<(Entry, Ahead)> {
         if self.special == 0 { self.pop_normal() } else { self.pop_mixed() }
     }
 
     #[inline(always)]
-    fn pop_normal(&mut self) -> Option<Entry> {
+    fn pop_normal(&mut self) -> Option<(Entry, Ahead)> {
         if self.new_len() > 0
             && let Some(entry) = self.pop_new()
         {
-            return Some(entry);
+            return Some((entry, Ahead::NOBODY));
         }
-        let front = self.front;
-        if front.is_null() {
-            return None;
-        }
-        self.fresh -= usize::from(self.front_fresh);
-        // With one task in all (it is not counted any more) the rings need not be looked at.
-        if self.len == 0 {
-            self.front = ptr::null();
-        } else {
-            self.fold();
-        }
-        Some(front)
-    }
-
-    /// The normal ones that come next, as far as can be seen at a glance: the first, and one of those behind it; or null.
-    #[inline(always)]
-    pub(crate) fn upcoming(&self) -> (Entry, Entry) {
-        if self.front.is_null() {
-            return (ptr::null(), ptr::null());
-        }
-        let [_, _, normal, _] = &self.levels;
-        let behind = normal.fresh.front().or_else(|| normal.started.front());
-        (self.front, behind.map_or(ptr::null(), |item| item.entry))
+        self.levels[NORMAL].pop()
     }
 
     /// A new one, if it is not the others' turn.
     #[inline(never)]
     fn pop_new(&mut self) -> Option<Entry> {
-        if self.front_number < self.others_before && !self.front.is_null() {
+        if self.levels[NORMAL].oldest().front().is_some_and(|item| item.number < self.others_before) {
             return None;
         }
         if self.new_left == 0 {
@@ -254,7 +247,6 @@ impl RunQueue {
             self.new.extend(self.newest.drain(..).rev());
             self.new.pop_back()
         }?;
-        self.fresh -= 1;
         self.new_count -= 1;
         if self.new_left == 0 || self.new_count == 0 {
             self.new_left = 0;
@@ -268,21 +260,19 @@ impl RunQueue {
     pub(crate) fn age(&mut self) {
         if let Some(oldest) = self.new.pop_front() {
             // `push` counts it again.
-            self.len -= 1;
-            self.fresh -= 1;
             self.new_count -= 1;
             self.push(oldest, NORMAL as u8, true);
         }
     }
 
     #[cold]
-    fn pop_mixed(&mut self) -> Option<Entry> {
+    fn pop_mixed(&mut self) -> Option<(Entry, Ahead)> {
         for level in 0..NORMAL {
             if let Some(entry) = self.pop_special(level) {
                 return Some(entry);
             }
         }
-        if self.normal_turns >= NORMAL_PER_LOW || self.front.is_null() && self.new_len() == 0 {
+        if self.normal_turns >= NORMAL_PER_LOW || self.levels[NORMAL].len() == 0 && self.new_len() == 0 {
             self.normal_turns = 0;
             if let Some(entry) = self.pop_special(LOW) {
                 return Some(entry);
@@ -292,20 +282,17 @@ impl RunQueue {
         self.pop_normal()
     }
 
-    fn pop_special(&mut self, level: usize) -> Option<Entry> {
-        let (item, fresh) = self.levels[level].pop()?;
+    fn pop_special(&mut self, level: usize) -> Option<(Entry, Ahead)> {
+        let popped = self.levels[level].pop()?;
         self.special -= 1;
-        self.fresh -= usize::from(fresh);
-        Some(item.entry)
+        Some(popped)
     }
 
     /// For the systematic mode: any task that the priorities allow, by chance.
     pub(crate) fn pop_any(&mut self, random: &mut Random) -> Option<Entry> {
-        if self.len == 0 {
+        if self.len() == 0 {
             return None;
         }
-        self.len -= 1;
-        self.unfold();
         let urgent = (0..NORMAL).find(|level| self.levels[*level].len() > 0);
         let (level, at) = match urgent {
             Some(level) => (level, random.below(self.levels[level].len() as u64) as usize),
@@ -320,18 +307,16 @@ impl RunQueue {
 
     /// For a script: the one that `choose` picks of all that the priorities allow, oldest first.
     pub(crate) fn pop_chosen(&mut self, choose: impl FnOnce(&[Entry]) -> usize) -> Option<Entry> {
-        if self.len == 0 {
+        if self.len() == 0 {
             return None;
         }
-        self.len -= 1;
-        self.unfold();
         let urgent = (0..NORMAL).find(|level| self.levels[*level].len() > 0);
         let levels = urgent.map_or(NORMAL..LEVELS, |level| level..level + 1);
         let mut allowed: Vec<(Item, usize, usize)> = Vec::new();
         for level in levels {
             let rings = &self.levels[level];
-            let items = rings.fresh.iter().chain(&rings.started).enumerate();
-            allowed.extend(items.map(|(at, item)| (*item, level, at)));
+            let items = rings.fresh.iter().chain(rings.started.iter()).enumerate();
+            allowed.extend(items.map(|(at, item)| (item, level, at)));
         }
         allowed.sort_unstable_by_key(|(item, ..)| item.number);
         let entries: Vec<Entry> = allowed.iter().map(|(item, ..)| item.entry).collect();
@@ -339,41 +324,15 @@ impl RunQueue {
         self.take_out(level, at)
     }
 
-    /// Takes a task out that is not counted any more, with `front` in its ring.
     fn take_out(&mut self, level: usize, at: usize) -> Option<Entry> {
         self.special -= usize::from(level != NORMAL);
-        self.fresh -= usize::from(at < self.levels[level].fresh.len());
-        let item = self.levels[level].remove(at);
-        self.fold();
-        item.map(|item| item.entry)
-    }
-
-    /// Puts `front` back into its ring.
-    fn unfold(&mut self) {
-        if !self.front.is_null() {
-            let item = Item { entry: self.front, number: self.front_number };
-            self.levels[NORMAL].ring(self.front_fresh).push_front(item);
-            self.front = ptr::null();
-        }
-    }
-
-    #[inline(always)]
-    fn fold(&mut self) {
-        match self.levels[NORMAL].pop() {
-            None => self.front = ptr::null(),
-            Some((item, fresh)) => {
-                self.front = item.entry;
-                self.front_number = item.number;
-                self.front_fresh = fresh;
-            }
-        }
+        self.levels[level].remove(at).map(|item| item.entry)
     }
 
     /// Takes out at most so many tasks without a stack: first new ones, the oldest, for they are the roots of the largest trees;
     /// then of the others the youngest (they are the least likely to be warm
     /// here). Their order is kept. Those that are `tied` to others here stay, unless all are. And how many were new: they come first.
     pub(crate) fn take_fresh(&mut self, most: usize, tied: impl Fn(Entry) -> bool) -> (Vec<Entry>, usize) {
-        self.unfold();
         let mut out = Vec::new();
         let mut new = 0;
         self.new.extend(self.newest.drain(..).rev());
@@ -398,9 +357,6 @@ impl RunQueue {
                 break;
             }
         }
-        self.len -= out.len();
-        self.fresh -= out.len();
-        self.fold();
         (out, new)
     }
 }

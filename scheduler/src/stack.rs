@@ -59,7 +59,6 @@ use pages::{ProtectLimit, install_marker, install_markers, populate};
 use std::{
     fmt,
     mem::ManuallyDrop,
-    num::NonZeroUsize,
     ptr::{self, NonNull},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -210,8 +209,7 @@ impl StackRegion {
         // SAFETY: the pages are in chunks of ours (R3) and the caller owns the stacks they belong to (R2).
         let (guarded, result) = unsafe { install_markers(&lows, self.guard) };
         for &(index, low) in &bare[..guarded] {
-            let low = NonZeroUsize::new(low).expect("the kernel maps nothing at 0");
-            out.push(Stack { region: Arc::clone(self), low, index, class });
+            out.push(Stack::at(low, Arc::clone(self), index, class));
         }
         if guarded < bare.len() {
             let mut state = self.lock();
@@ -228,7 +226,7 @@ impl StackRegion {
     /// a page fault for each.
     pub(crate) fn back_tops(stacks: &mut [Stack]) {
         let page = page_size();
-        let tops = stacks.iter().map(|stack| stack.low.get() + stack.span() - page);
+        let tops = stacks.iter().map(|stack| stack.low() + stack.span() - page);
         // SAFETY: they are of stacks that we have by `&mut`: mapped (R3), ours alone (R2), and no guards (R1).
         unsafe { populate(tops, page) };
     }
@@ -263,8 +261,7 @@ impl StackRegion {
 
     fn stack(self: &Arc<Self>, state: &State, class: StackClass, index: u32) -> Stack {
         let low = state.classes[class.slot()].low(class, self.guard, index);
-        let low = NonZeroUsize::new(low).expect("the kernel maps nothing at 0");
-        Stack { region: Arc::clone(self), low, index, class }
+        Stack::at(low, Arc::clone(self), index, class)
     }
 
     /// Takes ownership of an index (R2) whose guard is in place (R1).
@@ -430,12 +427,24 @@ impl fmt::Debug for StackRegion {
 /// A stack of a [`StackRegion`], to which it goes back when it is dropped.
 pub(crate) struct Stack {
     region: Arc<StackRegion>,
-    low: NonZeroUsize,
+    /// Where its frames end, and its head begins. (And not its low end: this is asked for at each switch.)
+    base: StackPointer,
     index: u32,
     class: StackClass,
 }
 
 impl Stack {
+    /// One whose guard page lies at `low`.
+    fn at(low: usize, region: Arc<StackRegion>, index: u32, class: StackClass) -> Self {
+        let base = low + region.guard + usable(class, index as usize);
+        Stack { base: StackPointer::new(base).expect("the kernel maps nothing at 0"), region, index, class }
+    }
+
+    /// Where its guard page lies.
+    fn low(&self) -> usize {
+        self.base.get() - self.usable_size() - self.region.guard
+    }
+
     /// The class it was taken from.
     pub(crate) fn class(&self) -> StackClass {
         self.class
@@ -459,16 +468,11 @@ impl Stack {
         self.class.span(self.region.guard)
     }
 
-    /// Where its frames end, and its head begins.
-    fn top(&self) -> usize {
-        self.low.get() + self.region.guard + self.usable_size()
-    }
-
     /// Room for a value of that type, for who has the stack (R4), in the line above its base. As long as the stack is not given back, and its memory
     /// not released.
     pub(crate) fn head<T>(&mut self) -> NonNull<T> {
         const { assert!(size_of::<T>() <= HEAD && align_of::<T>() <= COLOUR_BYTES) };
-        NonNull::new(ptr::with_exposed_provenance_mut(self.top())).expect("above its low end")
+        NonNull::new(ptr::with_exposed_provenance_mut(self.base.get())).expect("above its low end")
     }
 
     /// Bytes between its guard and its base.
@@ -488,7 +492,7 @@ impl fmt::Debug for Stack {
         f.debug_struct("Stack")
             .field("class", &self.class)
             .field("index", &self.index)
-            .field("low", &format_args!("{:#x}", self.low))
+            .field("low", &format_args!("{:#x}", self.low()))
             .finish()
     }
 }
@@ -499,22 +503,22 @@ impl fmt::Debug for Stack {
 unsafe impl corosensei::stack::Stack for Stack {
     #[inline]
     fn base(&self) -> StackPointer {
-        StackPointer::new(self.top()).expect("above its low end")
+        self.base
     }
 
     /// The low end of the guard page: the contract wants guards included.
     #[inline]
     fn limit(&self) -> StackPointer {
-        self.low
+        StackPointer::new(self.low()).expect("the kernel maps nothing at 0")
     }
 }
 
 /// Sorts by address and calls `run(low, len)` for each maximal run of adjacent stacks.
 fn for_each_run(stacks: &mut [Stack], mut run: impl FnMut(usize, usize)) {
-    stacks.sort_unstable_by_key(|s| s.low);
+    stacks.sort_unstable_by_key(Stack::low);
     let mut current: Option<(usize, usize)> = None;
     for stack in stacks {
-        let (low, size) = (stack.low.get(), stack.span());
+        let (low, size) = (stack.low(), stack.span());
         current = match current {
             Some((start, len)) if start + len == low => Some((start, len + size)),
             other => {

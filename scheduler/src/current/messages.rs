@@ -4,11 +4,11 @@ use super::{Section, used_up, worker};
 use crate::{
     envelope::{Envelope, Kind},
     remote_queue::Link,
-    slot::{First, State},
+    slot::{First, Slot, State},
     task::TaskId,
-    worker::Wake,
+    worker::{Wake, Worker},
 };
-use std::ptr::NonNull;
+use std::{marker::PhantomData, ptr::NonNull};
 
 /// Sends. On a worker of the task's scheduler only.
 ///
@@ -105,9 +105,32 @@ pub enum Miss {
 #[derive(Debug)]
 pub enum Got<M> {
     /// A message of the type asked for. It came first, had no tag, no signal had to be looked at before it, and nobody looks on: the usual case.
-    Message(M),
+    Message(Plain<M>),
     /// Whatever it is.
     Envelope(Envelope),
+}
+
+/// A message that has been received, still where it lay: so it is moved once, to where it is needed. On a worker's thread.
+#[derive(Debug)]
+pub struct Plain<M> {
+    envelope: Envelope,
+    worker: NonNull<Worker>,
+    holds: PhantomData<M>,
+}
+
+impl<M: Send + 'static> Plain<M> {
+    /// The envelope is one that [`Private::pop_message`](crate::slot::Private::pop_message) has given for this type, on the thread of that worker.
+    #[inline(always)]
+    fn new(envelope: Envelope, worker: &Worker) -> Self {
+        Plain { envelope, worker: NonNull::from(worker), holds: PhantomData }
+    }
+
+    /// The message itself.
+    #[inline(always)]
+    pub fn take(self) -> M {
+        // SAFETY: who made it has looked (`Private::pop_message`), on the thread of this worker, which is neither `Send` nor left by a task that has started.
+        unsafe { self.envelope.take_unchecked(self.worker.as_ref()) }
+    }
 }
 
 /// The next thing to receive by the task `owner` of the scheduler with this tag, which must be the one that
@@ -140,14 +163,47 @@ pub fn receive<M: Send + 'static>(
     if !worker.pay_little(1) {
         used_up();
     }
-    let task = worker.private(slot);
-    let quick = opened && worker.custody.enter_quickly();
-    if quick && let First::Plain(envelope) = task.pop_plain::<M>() {
-        worker.custody.leave();
-        // SAFETY: `pop_plain` has looked.
-        return Ok(Got::Message(unsafe { envelope.take_unchecked(worker) }));
+    if !worker.custody.enter_quickly() {
+        let entered = worker.custody.enter();
+        return receive_rest(worker, slot, deadline, messages, entered).map(Got::Envelope);
     }
-    let entered = quick || worker.custody.enter();
+    let task = worker.private(slot);
+    loop {
+        match task.pop_message::<M>() {
+            First::Plain(envelope) if opened => {
+                worker.custody.leave();
+                return Ok(Got::Message(Plain::new(envelope, worker)));
+            }
+            First::Plain(envelope) | First::Tagged(envelope) => {
+                worker.custody.leave();
+                return Ok(Got::Envelope(envelope));
+            }
+            First::Other => break,
+            First::Nothing if worker.more_may_come(task) => break,
+            First::Nothing => {}
+        }
+        let missed = match worker.wait_as(slot, State::Waiting, deadline) {
+            Wake::Ready | Wake::Poked => continue,
+            Wake::TimedOut if worker.has_input(task) => continue,
+            Wake::TimedOut => Miss::TimedOut,
+            Wake::Ending => Miss::Ending,
+        };
+        worker.custody.leave();
+        return Err(missed);
+    }
+    receive_rest(worker, slot, deadline, messages, true).map(Got::Envelope)
+}
+
+/// What is not usual, in a section, which it leaves if it is to.
+#[inline(never)]
+fn receive_rest(
+    worker: &Worker,
+    slot: &Slot,
+    deadline: u64,
+    messages: bool,
+    leaves: bool,
+) -> Result<Envelope, Miss> {
+    let task = worker.private(slot);
     let result = loop {
         if messages && !task.inner_is_empty() && !task.inner_starts_with_message() {
             break Err(Miss::Other);
@@ -161,22 +217,17 @@ pub fn receive<M: Send + 'static>(
             if worker.observed {
                 worker.received(slot, &envelope);
             }
-            break Ok(Got::Envelope(envelope));
+            break Ok(envelope);
         }
         // An exit signal among what was looked at ends the task in `wait`.
-        match worker.wait(State::Waiting, deadline) {
+        match worker.wait_as(slot, State::Waiting, deadline) {
             Wake::Ready | Wake::Poked => {}
             Wake::TimedOut if worker.has_input(task) => {}
             Wake::TimedOut => break Err(Miss::TimedOut),
             Wake::Ending => break Err(Miss::Ending),
         }
-        if quick && let First::Plain(envelope) = task.pop_plain::<M>() {
-            worker.custody.leave();
-            // SAFETY: as above.
-            return Ok(Got::Message(unsafe { envelope.take_unchecked(worker) }));
-        }
     };
-    if entered {
+    if leaves {
         worker.custody.leave();
     }
     result
@@ -199,18 +250,22 @@ pub fn next<M: Send + 'static>(opened: bool) -> Option<Got<M>> {
     let worker = worker()?;
     let slot = worker.current()?;
     let entered = if opened && worker.custody.enter_quickly() {
-        let first = worker.private(slot).pop_plain::<M>();
-        if let First::Plain(envelope) = first {
-            worker.custody.leave();
-            // SAFETY: `pop_plain` has looked.
-            return Some(Got::Message(unsafe { envelope.take_unchecked(worker) }));
+        match worker.private(slot).pop_message::<M>() {
+            First::Plain(envelope) => {
+                worker.custody.leave();
+                return Some(Got::Message(Plain::new(envelope, worker)));
+            }
+            First::Tagged(envelope) => {
+                worker.custody.leave();
+                return Some(Got::Envelope(envelope));
+            }
+            First::Nothing => {
+                // What has come from other workers wakes it again.
+                worker.custody.leave();
+                return None;
+            }
+            First::Other => true,
         }
-        if let First::Nothing = first {
-            // What has come from other workers wakes it again.
-            worker.custody.leave();
-            return None;
-        }
-        true
     } else {
         worker.custody.enter()
     };

@@ -19,7 +19,7 @@ pub use {
         Activity, activity, close_mailbox, drop_outside, outside, with_existing_extension, with_extension,
     },
     messages::{
-        Got, Miss, Position, Unsent, next, queued, receive, search, send, send_message, send_quickly,
+        Got, Miss, Plain, Position, Unsent, next, queued, receive, search, send, send_message, send_quickly,
         wait_for_more,
     },
     reductions::{is_used_up, pay, pay_one, reduce, reductions_left, uninterrupted, yield_now},

@@ -14,9 +14,12 @@ use std::{
     sync::atomic::Ordering,
 };
 
-/// What comes first in a mailbox ([`Private::pop_plain`]).
+/// What comes first in a mailbox ([`Private::pop_message`]).
 pub(crate) enum First {
+    /// A message without a tag.
     Plain(Envelope),
+    /// One with a tag.
+    Tagged(Envelope),
     /// It is still there.
     Other,
     Nothing,
@@ -220,18 +223,18 @@ impl<'a> Private<'a> {
         unsafe { (*self.0.inner.get()).pop() }
     }
 
-    /// Takes what comes first, if that is a message of this type without a tag, and no signal waits.
+    /// Takes what comes first, if that is a message of this type, and no signal waits.
     #[inline(always)]
-    pub(crate) fn pop_plain<M: Send + 'static>(self) -> First {
+    pub(crate) fn pop_message<M: Send + 'static>(self) -> First {
         if self.has(SIGNALLED) {
             return First::Other;
         }
         let list = if self.inner_is_empty() { &self.0.outer } else { &self.0.inner };
         // SAFETY: rules 1 and 2.
-        match unsafe { (*list.get()).pop_if(Envelope::is_plain::<M>) } {
+        match unsafe { (*list.get()).pop_if(Envelope::is_message::<M>) } {
             Some(Ok(envelope)) => {
                 self.count_out();
-                First::Plain(envelope)
+                if envelope.tag() == 0 { First::Plain(envelope) } else { First::Tagged(envelope) }
             }
             Some(Err(())) => First::Other,
             None => First::Nothing,

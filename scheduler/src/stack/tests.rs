@@ -136,8 +136,8 @@ fn every_class_has_disjoint_guarded_coloured_stacks() {
             assert!(is_guarded(stack), "{stack:?}");
             assert!(kernel_can_read(base - 8));
         }
-        all.sort_unstable_by_key(|s| s.low);
-        assert!(all.windows(2).all(|w| w[0].low.get() + w[0].span() <= w[1].low.get()));
+        all.sort_unstable_by_key(Stack::low);
+        assert!(all.windows(2).all(|w| w[0].low() + w[0].span() <= w[1].low()));
         for stack in all {
             drop(use_stack(stack, 2));
         }
@@ -289,7 +289,7 @@ fn adjacent_stacks_are_one_run() {
     let mut stacks = Vec::new();
     region.take_batch(DEFAULT, 10, &mut stacks).unwrap();
     let size = DEFAULT.span(page_size());
-    let low = stacks[0].low.get();
+    let low = stacks[0].low();
     drop(stacks.remove(4));
     stacks.reverse();
     let mut runs = Vec::new();

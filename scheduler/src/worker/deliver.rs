@@ -63,7 +63,20 @@ impl Worker {
         let task = self.private(slot);
         let price = slot.price();
         let queued = task.push_uncounted(envelope);
-        if queued.is_multiple_of(CROWD) || task.state().listens() {
+        if queued.is_multiple_of(CROWD) {
+            return self.post_rest(task, queued, price);
+        }
+        if task.state().listens() {
+            return self.post_and_wake(task, queued, price);
+        }
+        self.custody.leave();
+        self.pay_for_send(price);
+    }
+
+    /// The task waits for a message, and it has just been appended. Without a frame, too.
+    #[inline(never)]
+    fn post_and_wake(&self, task: Private<'_>, queued: u32, price: i32) {
+        if !self.enqueue_quickly(task) {
             return self.post_rest(task, queued, price);
         }
         self.custody.leave();
@@ -358,6 +371,12 @@ impl Worker {
             }
         }
         self.set_subject(before);
+    }
+
+    /// Has something come that is not in the lists of the task that runs yet, and is perhaps for it?
+    #[inline(always)]
+    pub(crate) fn more_may_come(&self, task: Private<'_>) -> bool {
+        task.slot().remote.has_links() || self.public.inbox.has_tokens()
     }
 
     /// The next thing to receive, of the task that runs.

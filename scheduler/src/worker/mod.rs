@@ -145,8 +145,6 @@ pub(crate) struct Worker {
     stacks: Own<Vec<Stack>>,
     /// How many are taken next.
     stack_batch: Cell<usize>,
-    /// Carriers that tasks have kept.
-    kept: Cell<usize>,
     outbox: Own<outbox::Outbox>,
     arrivals: Own<arrivals::Arrivals>,
     /// Since it was cleared last, tasks of others have become ours.
@@ -252,7 +250,6 @@ impl Worker {
             trim_at: Cell::new(u64::MAX),
             stacks: Own::new(Vec::new()),
             stack_batch: Cell::new(0),
-            kept: Cell::new(0),
             outbox: Own::new(outbox::Outbox::new()),
             arrivals: Own::new(arrivals::Arrivals::new()),
             adopted: Cell::new(false),
@@ -353,6 +350,19 @@ impl Worker {
         task.set_waited(task.state());
         task.set_state(State::Queued);
         self.push(task);
+    }
+
+    /// The same in the usual case ([`RunQueue::push_quickly`]). False: it is not.
+    #[inline(always)]
+    fn enqueue_quickly(&self, task: Private<'_>) -> bool {
+        let (priority, fresh) = (task.priority(), task.carrier().is_null());
+        // SAFETY: rule 1.
+        let pushed = unsafe { self.queue.with(|queue| queue.push_quickly(task.slot(), priority, fresh)) };
+        if pushed {
+            task.set_waited(task.state());
+            task.set_state(State::Queued);
+        }
+        pushed
     }
 
     /// Puts a task that is `Queued` into the run queue.

@@ -5,7 +5,7 @@ use crate::{
     body::OwnedBody,
     carrier::{Carrier, CarrierBox},
     current,
-    run_queue::{Entry, RunQueue},
+    run_queue::{Ahead, Entry, RunQueue},
     slot::{DOOMED, ENDING, NO_TIMER, Private, Slot, State},
     stack::StackClass,
     task::{Outcome, Step},
@@ -27,9 +27,9 @@ impl Worker {
         self.thread.register();
         let mut next: *const Slot = ptr::null();
         loop {
-            self.base_wanted.set(self.halt.get());
-            self.poll_if_wanted();
-            self.trim_if_due();
+            if self.base_wanted.get() {
+                self.see_to_base();
+            }
             // SAFETY: slots live as long as `shared`.
             let slot = match unsafe { next.as_ref() } {
                 Some(slot) => slot,
@@ -46,6 +46,14 @@ impl Worker {
             next = self.enter(slot);
         }
         self.finish();
+    }
+
+    /// What a carrier has come back to the base loop for.
+    #[cold]
+    fn see_to_base(&self) {
+        self.base_wanted.set(self.halt.get());
+        self.poll_if_wanted();
+        self.trim_if_due();
     }
 
     /// The base loop of the systematic mode: until `done` says so (true), or nothing can happen any more.
@@ -93,7 +101,6 @@ impl Worker {
             }
         } else {
             task.set_carrier(ptr::null(), 0);
-            self.kept.set(self.kept.get() - 1);
         }
         self.carrier.set(carrier);
         self.begin_slice(slot);
@@ -102,10 +109,7 @@ impl Worker {
         debug_assert!(!ended);
         self.carrier.set(ptr::null());
         match self.parting.get() {
-            Parting::Kept => {
-                self.kept.set(self.kept.get() + 1);
-                ptr::null()
-            }
+            Parting::Kept => ptr::null(),
             Parting::Free(next) => {
                 // SAFETY: it was made by `into_raw`, and no task keeps it.
                 self.give_carrier(unsafe { CarrierBox::from_raw(carrier) });
@@ -270,16 +274,16 @@ impl Worker {
             if self.shared.idle.any() && self.movable() > 0 {
                 self.share_work();
             }
-            let entry = if self.attention.get() {
-                self.attend()
+            let (entry, ahead) = if self.attention.get() {
+                (self.attend()?, Ahead::NOBODY)
             } else {
                 // SAFETY: rule 1.
-                unsafe { self.queue.with(RunQueue::pop) }
+                unsafe { self.queue.with(RunQueue::pop_and_look) }?
             };
             // SAFETY: slots live as long as `shared`.
-            let slot = unsafe { &*entry? };
+            let slot = unsafe { &*entry };
             if self.is_ready(slot) {
-                self.look_ahead();
+                self.look_ahead(ahead);
                 return Some(slot);
             }
         }
@@ -288,15 +292,11 @@ impl Worker {
     /// Asks for what the next slices will touch, while this one runs: of the next task all, of one behind it its record, which leads to the
     /// rest.
     #[inline(always)]
-    fn look_ahead(&self) {
-        // SAFETY: rule 1.
-        let (next, behind) = unsafe { self.queue.with(|queue| queue.upcoming()) };
+    fn look_ahead(&self, ahead: Ahead) {
         // SAFETY: slots live as long as `shared`.
-        if let Some(next) = unsafe { next.as_ref() } {
+        if let Some(next) = unsafe { ahead.next.as_ref() } {
             self.private(next).prefetch();
-            if !behind.is_null() {
-                Slot::prefetch(behind);
-            }
+            Slot::prefetch(ahead.behind);
         }
     }
 

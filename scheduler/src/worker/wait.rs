@@ -87,7 +87,16 @@ impl Worker {
     /// Unwinds it if it is doomed.
     #[inline(always)]
     pub(crate) fn wait(&self, state: State, deadline: u64) -> Wake {
-        let Some(slot) = self.current() else { return Wake::Ending };
+        match self.current() {
+            Some(slot) => self.wait_as(slot, state, deadline),
+            None => Wake::Ending,
+        }
+    }
+
+    /// The same for who knows the task that runs.
+    #[inline(always)]
+    pub(crate) fn wait_as(&self, slot: &Slot, state: State, deadline: u64) -> Wake {
+        debug_assert!(std::ptr::eq(self.current.get(), slot));
         let task = self.private(slot);
         if (deadline != u64::MAX
             || task.has(DOOMED | ENDING | POKED | TIMED_OUT | SIGNALLED)
