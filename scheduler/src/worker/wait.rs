@@ -135,7 +135,8 @@ impl Worker {
         }
         self.die_if_doomed(slot);
         if deadline != u64::MAX {
-            if deadline <= self.just_now() {
+            // As the loop has last read the clock: if it has passed since, the timer fires at the next look.
+            if deadline <= self.coarse_now() {
                 task.clear(TIMED_OUT);
                 return Some(Wake::TimedOut);
             }
