@@ -1,4 +1,4 @@
-//! Memory for envelopes: 64-byte cells from 16 KiB chunks, handed out in magazines.
+//! Memory for envelopes, bodies and the like: cells of one or two cache lines from 16 KiB chunks, handed out in magazines.
 //!
 //! A message costs an allocation, and in a naive design that is its largest cost (36 % in BEAM). So
 //! each worker keeps a private free list ([`Cache`]) and exchanges whole *magazines* of cells with
@@ -16,6 +16,8 @@
 //!    fault costs more than all else here.
 //! 4. Chunks are cut from regions of address space that are never unmapped, so that a chunk's memory comes and goes by
 //!    the page. All regions but the first ask for huge pages: a program that has filled that one has traffic.
+//! 5. Each size has a depot of its own, and caches for it. A cell is aligned to its size, so no two values share a line; else two workers that
+//!    have neighbours would take it from each other all the time.
 
 use crate::{
     region::{self, REGION_SIZE},
@@ -29,17 +31,22 @@ use std::{
 
 /// Size and alignment of a cell: one cache line.
 pub(crate) const CELL_SIZE: usize = 64;
+/// The same of a wide one.
+pub(crate) const WIDE_SIZE: usize = 128;
 /// Cells in a magazine. Guess: large against the lock, small against a cache.
 pub(crate) const MAGAZINE: usize = 128;
-/// Magazines the depot keeps whole: 8 MiB. Guess: a few times a second-level cache.
+/// Magazines a depot keeps whole: 8 or 16 MiB. Guess: a few times a second-level cache.
 const KEEP_MAGAZINES: usize = 1024;
 const CHUNK_SIZE: usize = 16 * 1024;
-/// Fresh cells that a cache takes in at a time: a page of them.
+/// Fresh cells that a cache takes in at a time: a page or two of them.
 const BATCH: usize = 64;
-/// The first cell of a chunk holds its header.
-const CELLS_PER_CHUNK: u32 = (CHUNK_SIZE / CELL_SIZE - 1) as u32;
 
-/// A free cell: only its link is meaningful, and only in the list of its chunk.
+/// The first cell of a chunk holds its header.
+const fn cells_per_chunk(size: usize) -> u32 {
+    (CHUNK_SIZE / size - 1) as u32
+}
+
+/// A free cell, of any size: only its link is meaningful, and only in the list of its chunk.
 #[repr(C, align(64))]
 pub(crate) struct FreeCell {
     next: *mut FreeCell,
@@ -57,12 +64,12 @@ struct Chunk {
 }
 
 impl Chunk {
-    /// None of whose cells is free.
-    fn handed_out() -> Self {
+    /// None of whose cells, of this size, is free.
+    fn handed_out(size: usize) -> Self {
         Chunk {
             free: ptr::null_mut(),
             free_count: 0,
-            fresh: CELLS_PER_CHUNK,
+            fresh: cells_per_chunk(size),
             next: ptr::null_mut(),
             previous: ptr::null_mut(),
         }
@@ -81,7 +88,11 @@ enum Supply {
     Chunk(*mut Chunk),
 }
 
-struct Depot {
+/// The common stock of cells of one size.
+pub(crate) struct Depot(Mutex<Stores>);
+
+struct Stores {
+    size: usize,
     #[expect(clippy::vec_box, reason = "they come and go as boxes")]
     magazines: Vec<Box<Magazine>>,
     /// Chunks with at least one free cell.
@@ -94,21 +105,20 @@ struct Depot {
 }
 
 // SAFETY: the pointers lead to memory that only the holder of the lock touches (rule 3).
-unsafe impl Send for Depot {}
+unsafe impl Send for Stores {}
 
-static DEPOT: Mutex<Depot> = Mutex::new(Depot {
-    magazines: Vec::new(),
-    partial: ptr::null_mut(),
-    empty: Vec::new(),
-    regions: 0,
-    chunks: 0,
-});
+/// For cells of [`CELL_SIZE`].
+pub(crate) static CELLS: Depot = Depot::of(CELL_SIZE);
+/// For those of [`WIDE_SIZE`].
+pub(crate) static WIDE: Depot = Depot::of(WIDE_SIZE);
 
 /// Cells that a cache holds at most.
 const CAPACITY: usize = 4 * MAGAZINE;
 
-/// A private stock of free cells. It belongs to one thread.
+/// A private stock of free cells of a depot. It belongs to one thread.
 pub(crate) struct Cache {
+    depot: &'static Depot,
+    size: usize,
     /// The first `len` are free cells; the one given back last is last.
     cells: [Cell<*mut FreeCell>; CAPACITY],
     len: Cell<usize>,
@@ -120,8 +130,10 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(depot: &'static Depot) -> Self {
         Cache {
+            depot,
+            size: lock(&depot.0).size,
             cells: [const { Cell::new(ptr::null_mut()) }; CAPACITY],
             len: Cell::new(0),
             fresh: Cell::new(ptr::null_mut()),
@@ -149,7 +161,7 @@ impl Cache {
     #[inline(never)]
     fn refill(&self) -> NonNull<FreeCell> {
         if self.fresh_count.get() == 0 {
-            let supply = lock(&DEPOT).supply(&self.cells[..]);
+            let supply = lock(&self.depot.0).supply(&self.cells[..]);
             match supply {
                 Supply::Magazine(magazine) => {
                     for (cell, place) in magazine.iter().zip(self.cells.iter()) {
@@ -167,10 +179,10 @@ impl Cache {
                 }
                 Supply::Chunk(chunk) => {
                     // SAFETY: the chunk is ours alone, and its memory fresh.
-                    unsafe { chunk.write(Chunk::handed_out()) };
+                    unsafe { chunk.write(Chunk::handed_out(self.size)) };
                     // SAFETY: within the chunk; the first cell holds its header.
-                    self.fresh.set(unsafe { chunk.cast::<FreeCell>().add(1) });
-                    self.fresh_count.set(CELLS_PER_CHUNK as usize);
+                    self.fresh.set(unsafe { chunk.byte_add(self.size) }.cast());
+                    self.fresh_count.set(cells_per_chunk(self.size) as usize);
                 }
             }
         }
@@ -179,10 +191,10 @@ impl Cache {
         // The lowest address is handed out first.
         for (index, place) in (0..count).rev().zip(self.cells.iter()) {
             // SAFETY: so many fresh cells lie there, ours (rule 1).
-            place.set(unsafe { first.add(index) });
+            place.set(unsafe { first.byte_add(index * self.size) });
         }
         // SAFETY: as above.
-        self.fresh.set(unsafe { first.add(count) });
+        self.fresh.set(unsafe { first.byte_add(count * self.size) });
         self.fresh_count.set(self.fresh_count.get() - count);
         self.len.set(count);
         self.take()
@@ -192,7 +204,7 @@ impl Cache {
     ///
     /// # Safety
     ///
-    /// It came from a cache or [`take_one`], and nothing refers to it any more.
+    /// It came from a cache of the same depot or its [`Depot::take_one`], and nothing refers to it any more.
     #[inline(always)]
     pub(crate) unsafe fn give(&self, cell: NonNull<FreeCell>) {
         let len = self.len.get();
@@ -210,7 +222,7 @@ impl Cache {
     fn spill(&self) {
         for index in 0..CAPACITY / 2 / MAGAZINE {
             let magazine = self.pack(index * MAGAZINE);
-            lock(&DEPOT).give_magazine(magazine);
+            lock(&self.depot.0).give_magazine(magazine);
         }
         for (to, from) in (CAPACITY / 2..CAPACITY).enumerate() {
             self.cells[to].set(self.cells[from].get());
@@ -236,7 +248,7 @@ impl fmt::Debug for Cache {
 
 impl Drop for Cache {
     fn drop(&mut self) {
-        let mut depot = lock(&DEPOT);
+        let mut depot = lock(&self.depot.0);
         while self.len.get() >= MAGAZINE {
             self.len.set(self.len.get() - MAGAZINE);
             let magazine = self.pack(self.len.get());
@@ -247,7 +259,7 @@ impl Drop for Cache {
         }
         for index in 0..self.fresh_count.get() {
             // SAFETY: fresh cells, ours (rule 1).
-            depot.give_cell(unsafe { self.fresh.get().add(index) });
+            depot.give_cell(unsafe { self.fresh.get().byte_add(index * self.size) });
         }
     }
 }
@@ -279,26 +291,43 @@ pub(crate) fn prefetch<T>(line: *const T) {
     let _ = line;
 }
 
-/// One cell, for threads without a cache.
-pub(crate) fn take_one() -> NonNull<FreeCell> {
-    lock(&DEPOT).take_cell()
-}
+impl Depot {
+    const fn of(size: usize) -> Self {
+        Depot(Mutex::new(Stores {
+            size,
+            magazines: Vec::new(),
+            partial: ptr::null_mut(),
+            empty: Vec::new(),
+            regions: 0,
+            chunks: 0,
+        }))
+    }
 
-/// Gives a cell back from a thread without a cache.
-///
-/// # Safety
-///
-/// As [`Cache::give`].
-pub(crate) unsafe fn give_one(cell: NonNull<FreeCell>) {
-    lock(&DEPOT).give_cell(cell.as_ptr());
+    /// One cell, for threads without a cache.
+    pub(crate) fn take_one(&self) -> NonNull<FreeCell> {
+        lock(&self.0).take_cell()
+    }
+
+    /// Gives a cell back from a thread without a cache.
+    ///
+    /// # Safety
+    ///
+    /// As [`Cache::give`].
+    pub(crate) unsafe fn give_one(&self, cell: NonNull<FreeCell>) {
+        lock(&self.0).give_cell(cell.as_ptr());
+    }
+
+    fn allocated_bytes(&self) -> usize {
+        lock(&self.0).chunks * CHUNK_SIZE
+    }
 }
 
 /// Bytes of chunks that are allocated now.
 pub(crate) fn allocated_bytes() -> usize {
-    lock(&DEPOT).chunks * CHUNK_SIZE
+    CELLS.allocated_bytes() + WIDE.allocated_bytes()
 }
 
-impl Depot {
+impl Stores {
     /// A magazine if there is one; else loose cells, put into `places`; else a new chunk.
     fn supply(&mut self, places: &[Cell<*mut FreeCell>]) -> Supply {
         if let Some(magazine) = self.magazines.pop() {
@@ -338,7 +367,7 @@ impl Depot {
             (*chunk).free_count -= 1;
             let cell = if (*chunk).free.is_null() {
                 (*chunk).fresh += 1;
-                chunk.cast::<FreeCell>().add((*chunk).fresh as usize)
+                chunk.byte_add((*chunk).fresh as usize * self.size).cast()
             } else {
                 let cell = (*chunk).free;
                 (*chunk).free = (*cell).next;
@@ -360,7 +389,7 @@ impl Depot {
             (*chunk).free_count += 1;
             if (*chunk).free_count == 1 {
                 self.link(chunk);
-            } else if (*chunk).free_count == CELLS_PER_CHUNK {
+            } else if (*chunk).free_count == cells_per_chunk(self.size) {
                 self.unlink(chunk);
                 self.chunks -= 1;
                 release(chunk);
@@ -374,7 +403,11 @@ impl Depot {
         let chunk = self.new_chunk();
         // SAFETY: fresh memory of that size.
         unsafe {
-            chunk.write(Chunk { free_count: CELLS_PER_CHUNK, fresh: 0, ..Chunk::handed_out() });
+            chunk.write(Chunk {
+                free_count: cells_per_chunk(self.size),
+                fresh: 0,
+                ..Chunk::handed_out(self.size)
+            });
             self.link(chunk);
         }
     }
@@ -445,31 +478,39 @@ mod tests {
 
     #[test]
     fn a_burst_gives_its_memory_back() {
-        let cache = Cache::new();
-        let before = allocated_bytes();
-        let cells: Vec<_> = (0..1_000_000).map(|_| cache.take()).collect();
-        assert!(allocated_bytes() - before >= 1_000_000 * CELL_SIZE);
-        for cell in cells {
-            // SAFETY: taken above, not used.
-            unsafe { cache.give(cell) };
+        for depot in [&CELLS, &WIDE] {
+            let cache = Cache::new(depot);
+            let before = depot.allocated_bytes();
+            let cells: Vec<_> = (0..1_000_000).map(|_| cache.take()).collect();
+            assert!(depot.allocated_bytes() - before >= 1_000_000 * cache.size);
+            for cell in cells {
+                // SAFETY: taken above, not used.
+                unsafe { cache.give(cell) };
+            }
+            let most = 2 * KEEP_MAGAZINES * MAGAZINE * cache.size;
+            drop(cache);
+            let kept = depot.allocated_bytes().saturating_sub(before);
+            assert!(kept <= most, "{kept} bytes kept");
         }
-        drop(cache);
-        let kept = allocated_bytes().saturating_sub(before);
-        assert!(kept <= 2 * KEEP_MAGAZINES * MAGAZINE * CELL_SIZE, "{kept} bytes kept");
     }
 
     #[test]
     fn cells_are_distinct_and_aligned() {
-        let cache = Cache::new();
-        let mut seen = std::collections::HashSet::new();
-        for _ in 0..1000 {
-            let cell = cache.take();
-            assert_eq!(cell.as_ptr().addr() % CELL_SIZE, 0);
-            assert!(seen.insert(cell));
-        }
-        for cell in seen {
-            // SAFETY: taken above, not used.
-            unsafe { give_one(cell) };
+        for (depot, size) in [(&CELLS, CELL_SIZE), (&WIDE, WIDE_SIZE)] {
+            let cache = Cache::new(depot);
+            let mut seen = std::collections::HashSet::new();
+            for index in 0..1000 {
+                let cell = if index % 2 == 0 { cache.take() } else { depot.take_one() };
+                assert_eq!(cell.as_ptr().addr() % size, 0);
+                // All of it is ours.
+                // SAFETY: taken just now, and as large as that.
+                unsafe { cell.cast::<u8>().write_bytes(0xA5, size) };
+                assert!(seen.insert(cell));
+            }
+            for cell in seen {
+                // SAFETY: taken above, not used any more.
+                unsafe { depot.give_one(cell) };
+            }
         }
     }
 }

@@ -22,7 +22,6 @@ use crate::{
     depot::{FreeCell, prefetch},
     place::Place,
     remote_queue::Link,
-    worker::Worker,
 };
 use std::{
     any::{Any, TypeId},
@@ -280,23 +279,20 @@ impl Envelope {
             return Err(self);
         }
         // SAFETY: just looked at.
-        let (value, cell) = unsafe { self.split() };
-        // SAFETY: `split`.
-        unsafe { current::give_cell(cell) };
-        Ok(value)
+        Ok(unsafe { self.take_unchecked() })
     }
 
-    /// The same on this worker.
+    /// The same for who knows that it is one.
     ///
     /// # Safety
     ///
     /// The payload is a `T`.
     #[inline(always)]
-    pub(crate) unsafe fn take_unchecked<T: Send + 'static>(self, worker: &Worker) -> T {
+    pub(crate) unsafe fn take_unchecked<T: Send + 'static>(self) -> T {
         // SAFETY: contract.
         let (value, cell) = unsafe { self.split() };
         // SAFETY: `split`.
-        unsafe { worker.cells.give(cell) };
+        unsafe { current::give_cell(cell) };
         value
     }
 

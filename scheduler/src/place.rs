@@ -1,4 +1,4 @@
-//! A value in a cell of the depot if it fits, else in a box.
+//! A value in a cell of the depot, of one line or two, if it fits, else in a box.
 //!
 //! What comes and goes with each task or message is small as a rule. The system's allocator would be called for nothing
 //! else; and what is made on one worker and dropped on another makes its arenas wait for each other.
@@ -7,7 +7,7 @@
 
 use crate::{
     current,
-    depot::{CELL_SIZE, FreeCell},
+    depot::{CELL_SIZE, FreeCell, WIDE_SIZE},
 };
 use std::{marker::PhantomData, ptr::NonNull};
 
@@ -15,18 +15,20 @@ use std::{marker::PhantomData, ptr::NonNull};
 pub(crate) struct Place<T>(PhantomData<T>);
 
 /// Gives the cell back even if the destructor of what was in it panics.
-struct Back(NonNull<FreeCell>);
+struct Back<T>(NonNull<T>);
 
-impl Drop for Back {
+impl<T> Drop for Back<T> {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: taken in `Place::put`; the value in it is gone.
-        unsafe { current::give_cell(self.0) };
+        let cell: NonNull<FreeCell> = self.0.cast();
+        // SAFETY: taken in `Place::put`, as one of that size; the value in it is gone.
+        unsafe { if Place::<T>::IN_LINE { current::give_cell(cell) } else { current::give_wide_cell(cell) } };
     }
 }
 
 impl<T> Place<T> {
-    const IN_CELL: bool = size_of::<T>() <= CELL_SIZE && align_of::<T>() <= CELL_SIZE;
+    const IN_LINE: bool = size_of::<T>() <= CELL_SIZE && align_of::<T>() <= CELL_SIZE;
+    const IN_CELL: bool = size_of::<T>() <= WIDE_SIZE && align_of::<T>() <= WIDE_SIZE;
 
     /// Puts a value away.
     #[inline]
@@ -34,7 +36,7 @@ impl<T> Place<T> {
         if !Self::IN_CELL {
             return NonNull::from(Box::leak(Box::new(value)));
         }
-        let cell = current::take_cell().cast::<T>();
+        let cell = if Self::IN_LINE { current::take_cell() } else { current::take_wide_cell() }.cast::<T>();
         // SAFETY: the cell is ours, large enough, and aligned to its size.
         unsafe { cell.write(value) };
         cell
@@ -51,7 +53,7 @@ impl<T> Place<T> {
             // SAFETY: contract; it came from a box.
             return *unsafe { Box::from_raw(place.as_ptr()) };
         }
-        let _back = Back(place.cast());
+        let _back = Back(place);
         // SAFETY: contract; it is read once.
         unsafe { place.read() }
     }
@@ -67,7 +69,7 @@ impl<T> Place<T> {
             // SAFETY: contract; it came from a box.
             return drop(unsafe { Box::from_raw(place.as_ptr()) });
         }
-        let _back = Back(place.cast());
+        let _back = Back(place);
         // SAFETY: contract; it is dropped once.
         unsafe { place.drop_in_place() };
     }
@@ -95,15 +97,17 @@ mod tests {
         comes_out_and_is_dropped_once::<0>();
         comes_out_and_is_dropped_once::<56>();
         comes_out_and_is_dropped_once::<57>();
+        comes_out_and_is_dropped_once::<120>();
+        comes_out_and_is_dropped_once::<121>();
         comes_out_and_is_dropped_once::<1000>();
     }
 
     #[test]
     fn a_greater_alignment_than_a_cells_is_heeded() {
-        #[repr(align(128))]
+        #[repr(align(256))]
         struct Wide(u8);
         let place = Place::put(Wide(3));
-        assert_eq!(place.as_ptr().addr() % 128, 0);
+        assert_eq!(place.as_ptr().addr() % 256, 0);
         // SAFETY: put there just now.
         assert_eq!(unsafe { Place::take(place) }.0, 3);
     }

@@ -110,26 +110,25 @@ pub enum Got<M> {
     Envelope(Envelope),
 }
 
-/// A message that has been received, still where it lay: so it is moved once, to where it is needed. On a worker's thread.
+/// A message that has been received, still where it lay: so it is moved once, to where it is needed.
 #[derive(Debug)]
 pub struct Plain<M> {
+    /// One that [`Private::pop_message`](crate::slot::Private::pop_message) has given for this type.
     envelope: Envelope,
-    worker: NonNull<Worker>,
     holds: PhantomData<M>,
 }
 
 impl<M: Send + 'static> Plain<M> {
-    /// The envelope is one that [`Private::pop_message`](crate::slot::Private::pop_message) has given for this type, on the thread of that worker.
     #[inline(always)]
-    fn new(envelope: Envelope, worker: &Worker) -> Self {
-        Plain { envelope, worker: NonNull::from(worker), holds: PhantomData }
+    fn new(envelope: Envelope) -> Self {
+        Plain { envelope, holds: PhantomData }
     }
 
     /// The message itself.
     #[inline(always)]
     pub fn take(self) -> M {
-        // SAFETY: who made it has looked (`Private::pop_message`), on the thread of this worker, which is neither `Send` nor left by a task that has started.
-        unsafe { self.envelope.take_unchecked(self.worker.as_ref()) }
+        // SAFETY: see the field: its type has been looked at.
+        unsafe { self.envelope.take_unchecked() }
     }
 }
 
@@ -172,7 +171,7 @@ pub fn receive<M: Send + 'static>(
         match task.pop_message::<M>() {
             First::Plain(envelope) if opened => {
                 worker.custody.leave();
-                return Ok(Got::Message(Plain::new(envelope, worker)));
+                return Ok(Got::Message(Plain::new(envelope)));
             }
             First::Plain(envelope) | First::Tagged(envelope) => {
                 worker.custody.leave();
@@ -253,7 +252,7 @@ pub fn next<M: Send + 'static>(opened: bool) -> Option<Got<M>> {
         match worker.private(slot).pop_message::<M>() {
             First::Plain(envelope) => {
                 worker.custody.leave();
-                return Some(Got::Message(Plain::new(envelope, worker)));
+                return Some(Got::Message(Plain::new(envelope)));
             }
             First::Tagged(envelope) => {
                 worker.custody.leave();

@@ -146,7 +146,7 @@ impl Drop for Section<'_> {
 pub(crate) fn take_cell() -> NonNull<FreeCell> {
     match worker() {
         Some(worker) => worker.cells.take(),
-        None => depot::take_one(),
+        None => depot::CELLS.take_one(),
     }
 }
 
@@ -159,7 +159,29 @@ pub(crate) unsafe fn give_cell(cell: NonNull<FreeCell>) {
         // SAFETY: contract.
         Some(worker) => unsafe { worker.cells.give(cell) },
         // SAFETY: contract.
-        None => unsafe { depot::give_one(cell) },
+        None => unsafe { depot::CELLS.give_one(cell) },
+    }
+}
+
+/// One of two lines.
+#[inline]
+pub(crate) fn take_wide_cell() -> NonNull<FreeCell> {
+    match worker() {
+        Some(worker) => worker.wide_cells.take(),
+        None => depot::WIDE.take_one(),
+    }
+}
+
+/// # Safety
+///
+/// As `Cache::give`.
+#[inline]
+pub(crate) unsafe fn give_wide_cell(cell: NonNull<FreeCell>) {
+    match worker() {
+        // SAFETY: contract.
+        Some(worker) => unsafe { worker.wide_cells.give(cell) },
+        // SAFETY: contract.
+        None => unsafe { depot::WIDE.give_one(cell) },
     }
 }
 
