@@ -108,7 +108,9 @@ fn a_server_that_ends_with_the_request_in_its_mailbox_gives_its_reason() {
     both(|_mailbox: Mailbox<()>| {
         let deaf = spawn(|_: Mailbox<Request>| sleep(Duration::MAX));
         spawn(move || {
-            sleep(Duration::from_millis(2));
+            while engset::mailbox_len(deaf) == 0 {
+                sleep(Duration::from_millis(2));
+            }
             engset::exit(deaf, boom());
         });
         let result = deaf.call(Request::Keep);
