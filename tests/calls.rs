@@ -163,6 +163,33 @@ fn a_process_that_calls_itself_gets_an_error() {
 }
 
 #[test]
+fn a_request_that_was_dropped_for_its_deadline_is_a_timeout() {
+    // The server's thread stands still until the deadline has passed, and the caller's for longer: there the server's word comes before the time.
+    engset::run(|| {
+        let stand_still = |milliseconds| std::thread::sleep(Duration::from_millis(milliseconds));
+        for _ in 0..10 {
+            let server =
+                engset::Builder::new().spread().spawn(move |mut mailbox: Mailbox<Option<Reply<()>>>| {
+                    loop {
+                        match mailbox.message() {
+                            Some(reply) => reply.send(()),
+                            None => stand_still(8),
+                        }
+                    }
+                });
+            let server = server.expect("nothing forbids it");
+            server.send(None);
+            sleep(Duration::from_millis(2));
+            spawn(move || stand_still(25));
+            let result = server.call_timeout(Some, Duration::from_millis(1));
+            assert!(matches!(result, Err(CallError::Timeout(_)) | Ok(())), "{result:?}");
+            kill(server);
+        }
+    })
+    .unwrap();
+}
+
+#[test]
 fn a_late_answer_never_reaches_the_mailbox_nor_a_later_call() {
     both(|mut mailbox: Mailbox<u32>| {
         let server = server();

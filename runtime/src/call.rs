@@ -330,7 +330,8 @@ impl<M: Send + 'static> Address<M> {
         };
         let reference = waiter.reference();
         let now = node::scheduler_of(home).map_or(0, |scheduler| scheduler.now());
-        let expiry = hooks::expiry(now, process::add(now, timeout));
+        let deadline = process::add(now, timeout);
+        let expiry = hooks::expiry(now, deadline);
         let request = make(Reply::new(waiter.pid(), reference));
         // A monitor from the start, and before the request, which may be the last one that the process receives.
         // (Outside, the time for it does not matter.)
@@ -357,12 +358,33 @@ impl<M: Send + 'static> Address<M> {
             }
         }
         let result = match node::wait_on_thread(&answer, timeout) {
-            Ok(envelope) => open(envelope, reference).unwrap_or(Err(CallError::NoReply)),
+            Ok(envelope) => {
+                let result = open(envelope, reference).unwrap_or(Err(CallError::NoReply));
+                unless_late(result, home, deadline, timeout)
+            }
             Err(mpsc::RecvTimeoutError::Timeout) => Err(CallError::Timeout(timeout)),
             Err(mpsc::RecvTimeoutError::Disconnected) => Err(CallError::Down(DownReason::NoConnection)),
         };
         demonitor();
         result
+    }
+}
+
+/// A request that was dropped because its caller had given up: the caller has only not been told the time yet.
+pub(crate) fn unless_late<T>(
+    result: Result<T, CallError>,
+    home: node::NodeId,
+    deadline: u64,
+    timeout: Duration,
+) -> Result<T, CallError> {
+    match result {
+        Err(CallError::NoReply)
+            if deadline != u64::MAX
+                && node::scheduler_of(home).is_some_and(|scheduler| scheduler.now() >= deadline) =>
+        {
+            Err(CallError::Timeout(timeout))
+        }
+        other => other,
     }
 }
 
@@ -427,6 +449,10 @@ fn await_answer<T: Send + 'static>(
     let result = loop {
         match current::wait_reply(until) {
             Ok(envelope) => match open(envelope, reference) {
+                // Its request has been dropped because it had given up: it only has not been told the time yet.
+                Some(Err(CallError::NoReply)) if deadline != u64::MAX && current::now() >= deadline => {
+                    break Err(None);
+                }
                 Some(result) => break result.map_err(Some),
                 // Of a call long ago whose tag has come round again.
                 None => current::await_reply(tag_of(reference)),

@@ -217,7 +217,9 @@ impl<T: Send + 'static> Future for CallFuture<T> {
             },
             State::Waiting(waiting) => match waiting.slot.poll(context) {
                 Poll::Ready(Ok(envelope)) => {
-                    call::open(envelope, waiting.waiter.reference()).unwrap_or(Err(CallError::NoReply))
+                    let result = call::open(envelope, waiting.waiter.reference());
+                    let result = result.unwrap_or(Err(CallError::NoReply));
+                    call::unless_late(result, waiting.home, waiting.deadline, waiting.timeout)
                 }
                 Poll::Ready(Err(())) => Err(CallError::Down(DownReason::NoConnection)),
                 Poll::Pending if waiting.is_late(context) => Err(CallError::Timeout(waiting.timeout)),
